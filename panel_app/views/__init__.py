@@ -1,0 +1,1 @@
+"""One Viewer for each page; the same objects display in a notebook."""

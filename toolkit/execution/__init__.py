@@ -1,0 +1,1 @@
+"""From a signal to an order: the request, the intent and its states, the trade service, the ports."""

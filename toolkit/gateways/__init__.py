@@ -1,0 +1,1 @@
+"""What carries an intent to the trade service of its account."""

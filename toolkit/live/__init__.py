@@ -1,0 +1,1 @@
+"""Promotion and the life of a LiveRun."""

@@ -1,0 +1,1 @@
+"""Prices and contract facts: bars, quotes, instruments, conversion, timeframes."""

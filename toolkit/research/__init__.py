@@ -1,0 +1,1 @@
+"""Backtest, sweep, walk-forward, sea trial and pictures."""

@@ -1,0 +1,69 @@
+"""Settings of one process: read once from SEATRIAL_* variables or a ``.env`` file, then frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GatewayName = Literal["local", "redis", "rabbitmq", "kafka"]
+
+
+def _default_home() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("seatrial", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """All that a process may be told from outside.
+
+    Attributes
+    ----------
+    home
+        Folder for the embedded database, the paper venues' journals and stored bars.
+    database_url
+        SQLAlchemy URL. Empty means SQLite in ``home``.
+    gateway
+        Seeds the gateway of a newly registered account; afterwards the account's row decides.
+    lease_seconds
+        How long a worker owns an account without renewing.
+    max_quote_age_seconds
+        A quote older than this is refused before a send.
+    quote_interval_seconds
+        How often a live run polls the quote between bars.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEATRIAL_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=_default_home)
+    database_url: SecretStr = SecretStr("")
+    gateway: GatewayName = "local"
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    rabbitmq_url: SecretStr = SecretStr("amqp://127.0.0.1:5672/")
+    kafka_bootstrap: str = ""
+    signing_key: SecretStr = SecretStr("")
+    lease_seconds: float = Field(default=30.0, gt=0)
+    max_quote_age_seconds: float = Field(default=10.0, gt=0)
+    quote_interval_seconds: float = Field(default=1.0, gt=0, le=2.0)
+    log_level: str = "INFO"
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL in use; with its password, so never log it (see ``redacted_url``)."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home / 'seatrial.db'}"
+
+
+def redacted_url(url: str) -> str:
+    """Return a URL that is safe to print: its password, if any, is replaced by ``***``."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user = parts.username or ""
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}{port}"))

@@ -1,0 +1,1 @@
+"""The fill rules, stated once, and the compiled loop that runs over columns of bars."""

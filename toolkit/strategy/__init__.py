@@ -1,0 +1,1 @@
+"""Strategies as data: expression graph, step functions, the columnar and the incremental driver."""

@@ -1,0 +1,1 @@
+"""Dramatiq workers that advance LiveRuns and execute intents."""
