@@ -1,0 +1,299 @@
+"""The fill rules as scalar functions on integers, shared by the compiled loop and by ``SimulatedPlatform``.
+
+Prices and distances are points, volumes are volume steps, money is minor units of the account currency; ``side`` is +1 for a
+buy and -1 for a sell; a level of 0 means there is none. Everything is plain Python that numba compiles unchanged: no
+object, no exception, no container, and no intermediate beyond 63 bits, so both ways give the same integers.
+
+The *point value* of an instrument is the rational ``num/den``: account minor units gained by one step over one point, with
+0 < num < 2**31 and 0 < den < 2**61 (`toolkit.simulation.account.point_value` makes it and checks that).
+"""
+
+from __future__ import annotations
+
+import math
+
+from toolkit.risk.rounding import (
+    MAX_POINTS,
+    points_from_distance,
+    stop_points_from_distance,
+    whole_pips_up,
+)
+
+__all__ = [
+    "BUY",
+    "BELOW_MINIMUM",
+    "EXIT_REASONS",
+    "FLATTEN",
+    "INSUFFICIENT_MARGIN",
+    "MANUAL",
+    "MAX_POINTS",
+    "NO_EQUITY",
+    "NO_EXIT",
+    "NO_STOP",
+    "OK",
+    "REVERSE",
+    "SELL",
+    "SIGNAL",
+    "SKIP_REASONS",
+    "STOP_BEYOND_ZERO",
+    "STOP_LOSS",
+    "STOP_OUT",
+    "TAKE_PROFIT",
+    "TARGET_NOT_BEYOND",
+    "close_quote",
+    "commission",
+    "entry_quote",
+    "entry_refusal",
+    "equity",
+    "lots_for_risk",
+    "money",
+    "mul_div_floor",
+    "open_exit",
+    "points_from_distance",
+    "protection_levels",
+    "range_exit",
+    "slipped",
+    "stop_points_from_distance",
+    "target_points_from_rr",
+    "whole_pips_up",
+]
+
+BUY = 1
+SELL = -1
+
+# exit reasons, as stored in trade records
+NO_EXIT = 0
+STOP_LOSS = 1
+TAKE_PROFIT = 2
+SIGNAL = 3
+REVERSE = 4
+STOP_OUT = 5
+MANUAL = 6
+FLATTEN = 7
+EXIT_REASONS = ("", "stop_loss", "take_profit", "signal", "reverse", "stop_out", "manual", "flatten")
+
+# why an entry was not made; guard denials continue the list at 16 (toolkit.risk.guardrails)
+OK = 0
+NO_STOP = 1
+TARGET_NOT_BEYOND = 2
+STOP_BEYOND_ZERO = 3
+NO_EQUITY = 4
+BELOW_MINIMUM = 5
+INSUFFICIENT_MARGIN = 6
+SKIP_REASONS = (
+    "",
+    "no_stop",
+    "target_not_beyond_quote",
+    "stop_beyond_zero",
+    "no_equity",
+    "below_minimum_lots",
+    "insufficient_margin",
+)
+
+_LIMIT = 1 << 62
+_PPM = 1_000_000
+
+
+def mul_div_floor(a: int, b: int, c: int, d: int) -> int:
+    """Compute ``(a * b + c) // d`` exactly, without any intermediate beyond 63 bits.
+
+    ``a``, ``b``, ``c`` are in [0, 2**62), ``d`` in [1, 2**62). A quotient that does not fit is returned as 2**62.
+    """
+    if a == 0 or b <= (_LIMIT - 1 - c) // a:
+        return (a * b + c) // d
+    # Schoolbook binary multiplication carrying quotient and remainder; 62 rounds, only for products above 62 bits.
+    bq = b // d
+    br = b % d
+    q = 0
+    r = 0
+    bit = 61
+    while bit >= 0:
+        if q >= _LIMIT >> 1:
+            return _LIMIT
+        q = q + q
+        r = r + r
+        if r >= d:
+            r -= d
+            q += 1
+        if (a >> bit) & 1:
+            q += bq
+            r += br
+            if r >= d:
+                r -= d
+                q += 1
+        bit -= 1
+    cq = c // d
+    r += c % d
+    q += cq
+    if r >= d:
+        q += 1
+    return q if q < _LIMIT else _LIMIT
+
+
+def money(points: int, steps: int, num: int, den: int) -> int:
+    """Value of ``points`` over ``steps`` in account minor units, rounded half away from zero.
+
+    ``num/den`` is the point value; ``|points| * steps`` must stay below 2**62.
+    """
+    if den == 1:
+        return points * steps * num
+    if points < 0:
+        return -mul_div_floor(-points * steps, 2 * num, den, 2 * den)
+    return mul_div_floor(points * steps, 2 * num, den, 2 * den)
+
+
+def commission(steps: int, num: int, den: int) -> int:
+    """Commission of one side of a deal, as a negative number or 0, rounded half away from zero.
+
+    ``num/den`` is the commission of one step in account minor units.
+    """
+    if num == 0:
+        return 0
+    return -money(1, steps, num, den)
+
+
+def entry_quote(side: int, bid: int, ask: int) -> int:
+    """Quote an entry is priced at: a buy pays the ask, a sell gets the bid."""
+    return ask if side > 0 else bid
+
+
+def close_quote(side: int, bid: int, ask: int) -> int:
+    """Quote an open position is closed and marked at: a long at the bid, a short at the ask."""
+    return bid if side > 0 else ask
+
+
+def slipped(side: int, price: int, slippage_points: int) -> int:
+    """Price of a market fill after slippage; ``side`` is that of the deal (a buy pays more, a sell gets less)."""
+    return price + side * slippage_points
+
+
+def target_points_from_rr(rr: float, stop_points: int) -> int:
+    """Distance of a reward-to-risk target: the nearest point of ``rr * stop_points``, 0 when there is none."""
+    if not rr > 0.0:
+        return 0
+    x = rr * stop_points + 0.5
+    if not x < MAX_POINTS:
+        return 0
+    return int(math.floor(x))
+
+
+def protection_levels(side: int, quote: int, stop_points: int, target_points: int) -> tuple[int, int]:
+    """Absolute stop and target of an entry, from the quote it is priced at (before slippage).
+
+    Returns
+    -------
+    tuple of int
+        ``(stop, target)`` in points; target 0 when ``target_points`` is 0. A level at or below zero price means it cannot
+        be placed: see `entry_refusal`.
+    """
+    sl = quote - side * stop_points
+    tp = quote + side * target_points if target_points != 0 else 0
+    return sl, tp
+
+
+def entry_refusal(side: int, quote: int, stop_points: int, has_target: bool, target_points: int) -> int:
+    """Why an entry with these distances cannot be made: OK, NO_STOP, STOP_BEYOND_ZERO or TARGET_NOT_BEYOND."""
+    if stop_points <= 0:
+        return NO_STOP
+    if side > 0 and stop_points >= quote:
+        return STOP_BEYOND_ZERO
+    if has_target and (target_points <= 0 or (side < 0 and target_points >= quote)):
+        return TARGET_NOT_BEYOND
+    return OK
+
+
+def open_exit(side: int, sl: int, tp: int, bid: int, ask: int) -> tuple[int, int]:
+    """Exit of a position that gapped over its stop or target: ``(reason, price)``, filled at the open quote."""
+    if side > 0:
+        if sl != 0 and bid <= sl:
+            return STOP_LOSS, bid
+        if tp != 0 and bid >= tp:
+            return TAKE_PROFIT, bid
+    else:
+        if sl != 0 and ask >= sl:
+            return STOP_LOSS, ask
+        if tp != 0 and ask <= tp:
+            return TAKE_PROFIT, ask
+    return NO_EXIT, 0
+
+
+def range_exit(
+    side: int,
+    sl: int,
+    tp: int,
+    bid_open: int,
+    bid_high: int,
+    bid_low: int,
+    ask_open: int,
+    ask_high: int,
+    ask_low: int,
+) -> tuple[int, int]:
+    """Exit inside the range of a bar: ``(reason, price)``, the stop before the target, at exactly the level.
+
+    A long is watched on the bid, a short on the ask. Only a position opened at this very open whose stop lies inside the
+    spread can find its level already passed by the open quote; it is then closed at that quote, never at a better price.
+    """
+    if side > 0:
+        if sl != 0 and bid_low <= sl:
+            return STOP_LOSS, (sl if bid_open > sl else bid_open)
+        if tp != 0 and bid_high >= tp:
+            return TAKE_PROFIT, tp
+    else:
+        if sl != 0 and ask_high >= sl:
+            return STOP_LOSS, (sl if ask_open < sl else ask_open)
+        if tp != 0 and ask_low <= tp:
+            return TAKE_PROFIT, tp
+    return NO_EXIT, 0
+
+
+def equity(balance: int, side: int, entry: int, mark: int, steps: int, num: int, den: int) -> int:
+    """Balance plus the open profit of one position marked at ``mark`` (its closing quote), in minor units."""
+    return balance + money(side * (mark - entry), steps, num, den)
+
+
+def lots_for_risk(
+    equity_minor: int,
+    risk_ppm: int,
+    stop_points: int,
+    num: int,
+    den: int,
+    min_steps: int,
+    max_steps: int,
+) -> tuple[int, bool, int]:
+    """Largest volume whose loss at the stop does not exceed the risk, by an exact comparison.
+
+    The volume ``s`` satisfies ``s * stop_points * num / den <= equity_minor * risk_ppm / 10**6``, nothing rounded on either side.
+
+    Parameters
+    ----------
+    equity_minor
+        The run's equity, minor units, below 2**62.
+    risk_ppm
+        Risk in millionths of equity: 1 % is 10,000; at most 1,000,000.
+    stop_points
+        Stop distance in points (already whole pips).
+    num, den
+        Point value, see the module's text.
+    min_steps, max_steps
+        Smallest and largest volume of the instrument in steps.
+
+    Returns
+    -------
+    tuple
+        ``(steps, capped, reason)``; steps 0 with a reason (NO_STOP, NO_EQUITY, BELOW_MINIMUM) when there is no trade.
+    """
+    if stop_points <= 0:
+        return 0, False, NO_STOP
+    if equity_minor <= 0 or risk_ppm <= 0:
+        return 0, False, NO_EQUITY
+    # risk = whole + part/10**6 minor units; floors may be nested because the left-hand side is whole
+    millions = equity_minor // _PPM
+    rest = (equity_minor % _PPM) * risk_ppm
+    whole = millions * risk_ppm + rest // _PPM
+    part = mul_div_floor(rest % _PPM, den, 0, _PPM)
+    steps = mul_div_floor(whole, den, part, stop_points * num)
+    if steps < min_steps:
+        return 0, False, BELOW_MINIMUM
+    if steps > max_steps:
+        return max_steps, True, OK
+    return steps, False, OK
