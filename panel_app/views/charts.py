@@ -1,0 +1,245 @@
+"""The live charts, on Bokeh column sources: a price chart with its trades, and an equity chart that is also its navigator.
+
+The horizontal axis counts bars, so nights and weekends leave no holes; labels and tooltips show the time. The browser holds
+only the candles around the visible span: panning past its edge asks the server for more, zooming out merges bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from bokeh.events import DoubleTap
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    DataRange1d,
+    HoverTool,
+    NumeralTickFormatter,
+    Range1d,
+)
+from bokeh.plotting import figure
+
+from panel_app import theme
+from panel_app.views import series
+from toolkit.clock import to_ns
+
+if TYPE_CHECKING:
+    from toolkit.market import Bars
+    from toolkit.store.queries import TradeRow
+
+MOST_CANDLES = 1500  # in the browser at once, about three screens full
+MOST_POINTS = 4000
+FIRST_SPAN = 180  # bars shown when a run is opened
+
+# Labels are looked up in the axis source: bar number -> open time. Between known bars the nearest earlier one counts.
+_TICKS = """
+const n = axis.data.n, ms = axis.data.ms;
+if (n.length == 0) return "";
+let lo = 0, hi = n.length - 1;
+if (tick < n[0] - step || tick > n[hi] + step * 1.5) return "";
+while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (n[mid] <= tick) lo = mid; else hi = mid - 1; }
+const at = new Date(ms[lo]);
+const span = range.end - range.start;
+const days = ms.length > 1 ? span * (ms[ms.length - 1] - ms[0]) / Math.max(1, n[n.length - 1] - n[0]) / 86400000 : 1;
+const two = (v) => String(v).padStart(2, "0");
+const month = ["Jan","Feb","Mar","Apr","May","Jun","Jul","Aug","Sep","Oct","Nov","Dec"][at.getUTCMonth()];
+if (days > 400) return month + " " + at.getUTCFullYear();
+if (days > 15) return at.getUTCDate() + " " + month;
+return at.getUTCDate() + " " + month + " " + two(at.getUTCHours()) + ":" + two(at.getUTCMinutes());
+"""
+
+
+def _ticks(axis: ColumnDataSource, x_range: Range1d) -> CustomJSTickFormatter:
+    return CustomJSTickFormatter(args={"axis": axis, "range": x_range, "step": 64}, code=_TICKS)
+
+
+def _clean(plot: Any) -> None:
+    plot.toolbar.logo = None
+    plot.min_border_left = 64
+    plot.min_border_right = 8
+    plot.xgrid.grid_line_color = None
+    plot.yaxis.ticker.desired_num_ticks = 6
+
+
+class PriceChart:
+    """Candles of the bid with entries, exits, stops and targets.
+
+    Parameters
+    ----------
+    bars
+        All bars that the run may come to see; only rows below ``stop`` are ever shown.
+    stop
+        How many bars the run has seen.
+    """
+
+    def __init__(self, bars: Bars, stop: int, *, height: int = 420) -> None:
+        self.bars = bars
+        self.stop = stop
+        self._span = (0, 0)  # rows held by the browser
+        self._factor = 1
+        end = max(stop, 1) + 6.0
+        self.x_range = Range1d(start=max(-2.0, end - FIRST_SPAN), end=end, min_interval=20)
+        self.candles = ColumnDataSource(series.candles(bars, 0, 0))
+        self.axis = ColumnDataSource(data={"n": [], "ms": []})
+        self.marks = {
+            name: ColumnDataSource(data={"x": [], "y": [], "text": [], "colour": []})
+            for name in ("long", "short", "exit")
+        }
+        self.links = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": [], "colour": []})
+        self.levels = {
+            name: ColumnDataSource(data={"x0": [], "x1": [], "y": []}) for name in ("stop_loss", "take_profit")
+        }
+        self.figure = self._draw(height)
+        self._load()
+        for edge in ("start", "end"):
+            self.x_range.on_change(edge, self._range_changed)
+
+    # ---- what changes
+
+    def grow(self, stop: int) -> None:
+        """Show bars up to row ``stop`` and, when the newest bars are in view, move along with them."""
+        if stop <= self.stop:
+            return
+        following = self.x_range.end >= self.stop
+        old, self.stop = self.stop, stop
+        if following:
+            width = self.x_range.end - self.x_range.start
+            self.x_range.update(start=stop + 6 - width, end=stop + 6)
+        if self._factor == 1 and self._span[1] == old and stop - old <= MOST_CANDLES and following:
+            self.candles.stream(series.candles(self.bars, old, stop), rollover=MOST_CANDLES)
+            self._span = (max(self._span[0], stop - MOST_CANDLES), stop)
+            self._load_axis()
+        elif following:
+            self._load()
+
+    def show_trades(self, trades: Sequence[TradeRow]) -> None:
+        """Draw these trades, replacing what was drawn."""
+        if not len(self.bars):
+            return
+        digits = self.bars.instrument.digits or 5
+        marks: dict[str, dict[str, list[Any]]] = {
+            name: {"x": [], "y": [], "text": [], "colour": []} for name in self.marks
+        }
+        links: dict[str, list[Any]] = {name: [] for name in ("x0", "y0", "x1", "y1", "colour")}
+        levels: dict[str, dict[str, list[Any]]] = {name: {"x0": [], "x1": [], "y": []} for name in self.levels}
+        for trade in trades:
+            x0 = self._row(trade.entry_time)
+            x1 = self._row(trade.exit_time) if trade.exit_time else self.stop + 2
+            side = "long" if trade.side == "BUY" else "short"
+            entry = float(trade.entry_price)
+            _mark(marks[side], x0, entry, f"{trade.side} {trade.lots} at {trade.entry_price:.{digits}f}", theme.ACCENT)
+            if trade.exit_time and trade.exit_price is not None:
+                profit = trade.profit or Decimal(0)
+                colour = theme.money_colour(float(profit))
+                words = (trade.exit_reason or "closed").replace("_", " ")
+                _mark(marks["exit"], x1, float(trade.exit_price), f"{words} {profit:+,.2f}", colour)
+                for name, value in zip(links, (x0, entry, x1, float(trade.exit_price), colour), strict=True):
+                    links[name].append(value)
+            for name, level in (("stop_loss", trade.stop_loss), ("take_profit", trade.take_profit)):
+                if level is not None:
+                    for column, value in zip(("x0", "x1", "y"), (x0, max(x1, x0 + 0.5), float(level)), strict=True):
+                        levels[name][column].append(value)
+        for name, columns in marks.items():
+            self.marks[name].data = columns
+        self.links.data = links
+        for name, columns in levels.items():
+            self.levels[name].data = columns
+
+    def go_to(self, moment: datetime) -> None:
+        """Bring the bar of that moment to the middle of the chart."""
+        width = self.x_range.end - self.x_range.start
+        middle = self._row(moment)
+        self.x_range.update(start=middle - width / 2, end=middle + width / 2)
+
+    def show_all(self) -> None:
+        """Show every bar that the run has seen."""
+        self.x_range.update(start=-2.0, end=self.stop + 6.0)
+
+    def follow(self, span: int = FIRST_SPAN) -> None:
+        """Show the newest ``span`` bars and move along with them."""
+        self.x_range.update(start=max(-2.0, self.stop + 6.0 - span), end=self.stop + 6.0)
+
+    # ---- how
+
+    def _row(self, moment: datetime) -> int:
+        return int(series.row_of(self.bars.ts, np.array([to_ns(moment)], dtype=np.int64))[0])
+
+    def _range_changed(self, attr: str, old: float, new: float) -> None:
+        start, end = self.x_range.start, self.x_range.end
+        left, right = max(0, int(start)), min(self.stop, int(end) + 1)
+        factor = series.merge_factor(max(1, right - left), MOST_CANDLES // 2)
+        if factor == self._factor and left >= self._span[0] and right <= self._span[1]:
+            return
+        self._load()
+
+    def _load(self) -> None:
+        start, end = self.x_range.start, self.x_range.end
+        left, right = max(0, int(start)), max(0, min(self.stop, int(end) + 1))
+        visible = max(1, right - left)
+        self._factor = series.merge_factor(visible, MOST_CANDLES // 2)
+        margin = max(0, (MOST_CANDLES * self._factor - visible) // 2)
+        self._span = (max(0, left - margin), min(self.stop, right + margin))
+        self.candles.data = series.candles(self.bars, *self._span, self._factor)
+        self._load_axis()
+
+    def _load_axis(self) -> None:
+        rows = np.linspace(0, max(0, self.stop - 1), num=min(self.stop, 3000)).astype(np.int64)
+        near = np.arange(self._span[0], self._span[1], self._factor)
+        rows = np.unique(np.concatenate([rows, near]))
+        self.axis.data = {"n": rows, "ms": self.bars.ts[rows] / 1e6} if self.stop else {"n": [], "ms": []}
+
+    def _draw(self, height: int) -> Any:
+        plot = figure(
+            height=height,
+            sizing_mode="stretch_width",
+            x_range=self.x_range,
+            y_range=DataRange1d(range_padding=0.08),
+            window_axis="x",
+            tools="xpan,xwheel_zoom,xbox_zoom,reset,save",
+            active_drag="xpan",
+            active_scroll="xwheel_zoom",
+            toolbar_location="above",
+            y_axis_location="right",
+            name="price",
+        )
+        _clean(plot)
+        digits = self.bars.instrument.digits or 5
+        plot.yaxis.formatter = NumeralTickFormatter(format=f"0.{'0' * digits}")
+        plot.xaxis.formatter = _ticks(self.axis, self.x_range)
+        wick = {"color": theme.CANDLE, "line_width": 1}
+        plot.segment("x", "high", "x", "top", source=self.candles, **wick)
+        plot.segment("x", "bottom", "x", "low", source=self.candles, **wick)
+        body = plot.vbar(
+            "x", width="width", top="top", bottom="bottom", source=self.candles,
+            line_color=theme.CANDLE, fill_color=theme.CANDLE, fill_alpha="fill",
+        )  # fmt: skip
+        plot.add_tools(
+            HoverTool(
+                renderers=[body], mode="vline", point_policy="follow_mouse",
+                tooltips=[("time", "@ms{%F %H:%M} UTC"), ("open", "@open"), ("high", "@high"), ("low", "@low"),
+                          ("close", "@close")],
+                formatters={"@ms": "datetime"},
+            )  # fmt: skip
+        )
+        for name, colour in (("stop_loss", theme.LEVEL_STOP), ("take_profit", theme.LEVEL_TARGET)):
+            plot.segment("x0", "y", "x1", "y", source=self.levels[name], color=colour, line_width=1.5,
+                         line_dash="dotted", alpha=0.9)  # fmt: skip
+        plot.segment("x0", "y0", "x1", "y1", source=self.links, color="colour", line_width=1.5, line_dash="dashed")
+        shapes = {"long": "triangle", "short": "inverted_triangle", "exit": "circle"}
+        drawn = [
+            plot.scatter("x", "y", source=self.marks[name], marker=shape, size=8 if name == "exit" else 12,
+                         color="colour", line_color="white", line_width=1)
+            for name, shape in shapes.items()
+        ]  # fmt: skip
+        plot.add_tools(HoverTool(renderers=drawn, tooltips="@text", point_policy="snap_to_data"))
+        plot.on_event(DoubleTap, lambda _: self.follow())
+        return plot
+
+
+def _mark(columns: dict[str, list[Any]], x: float, y: float, text: str, colour: str) -> None:
+    for name, value in zip(("x", "y", "text", "colour"), (x, y, text, colour), strict=True):
+        columns[name].append(value)
