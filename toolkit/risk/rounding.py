@@ -31,7 +31,7 @@ def points_from_distance(distance: float, scale: int) -> int:
     x = distance * scale + 0.5
     if not x < MAX_POINTS:
         return 0
-    return int(math.floor(x))
+    return math.floor(x)
 
 
 def whole_pips_up(points: int, points_per_pip: int) -> int:

@@ -1,65 +1,30 @@
 """The fill rules as scalar functions on integers, shared by the compiled loop and by ``SimulatedPlatform``.
 
-Prices and distances are points, volumes are volume steps, money is minor units of the account currency; ``side`` is +1 for a
-buy and -1 for a sell; a level of 0 means there is none. Everything is plain Python that numba compiles unchanged: no
-object, no exception, no container, and no intermediate beyond 63 bits, so both ways give the same integers.
+Prices and distances are points, volumes are volume steps, money is minor units of the account currency; ``side`` is
++1 for a buy and -1 for a sell; a level of 0 means there is none. Everything is plain Python that numba compiles
+unchanged: no object, no exception, no container, and no intermediate beyond 63 bits, so both give the same integers.
 
-The *point value* of an instrument is the rational ``num/den``: account minor units gained by one step over one point, with
-0 < num < 2**31 and 0 < den < 2**61 (`toolkit.simulation.account.point_value` makes it and checks that).
+The *point value* of an instrument is the rational ``num/den``: account minor units gained by one step over one point,
+with 0 < num < 2**31 and 0 < den < 2**61 (`toolkit.simulation.account.point_value` makes it and checks that).
 """
 
 from __future__ import annotations
 
 import math
 
-from toolkit.risk.rounding import (
-    MAX_POINTS,
-    points_from_distance,
-    stop_points_from_distance,
-    whole_pips_up,
-)
-
-__all__ = [
-    "BUY",
-    "BELOW_MINIMUM",
-    "EXIT_REASONS",
-    "FLATTEN",
-    "INSUFFICIENT_MARGIN",
-    "MANUAL",
-    "MAX_POINTS",
-    "NO_EQUITY",
-    "NO_EXIT",
-    "NO_STOP",
-    "OK",
-    "REVERSE",
-    "SELL",
-    "SIGNAL",
-    "SKIP_REASONS",
-    "STOP_BEYOND_ZERO",
-    "STOP_LOSS",
-    "STOP_OUT",
-    "TAKE_PROFIT",
-    "TARGET_NOT_BEYOND",
-    "close_quote",
-    "commission",
-    "entry_quote",
-    "entry_refusal",
-    "equity",
-    "lots_for_risk",
-    "money",
-    "mul_div_floor",
-    "open_exit",
-    "points_from_distance",
-    "protection_levels",
-    "range_exit",
-    "slipped",
-    "stop_points_from_distance",
-    "target_points_from_rr",
-    "whole_pips_up",
-]
+from toolkit.risk.rounding import MAX_POINTS
+from toolkit.risk.rounding import points_from_distance as points_from_distance
+from toolkit.risk.rounding import stop_points_from_distance as stop_points_from_distance
+from toolkit.risk.rounding import whole_pips_up as whole_pips_up
 
 BUY = 1
 SELL = -1
+
+# the decision of a closed bar, one bit each (the strategy layer has already cleared contradictions)
+ENTER_LONG = 1
+ENTER_SHORT = 2
+EXIT_LONG = 4
+EXIT_SHORT = 8
 
 # exit reasons, as stored in trade records
 NO_EXIT = 0
@@ -92,6 +57,29 @@ SKIP_REASONS = (
 
 _LIMIT = 1 << 62
 _PPM = 1_000_000
+
+
+def entry_side(code: int) -> int:
+    """Side a decision enters: +1, -1, or 0 for none."""
+    if code & ENTER_LONG:
+        return BUY
+    if code & ENTER_SHORT:
+        return SELL
+    return 0
+
+
+def exit_reason(side: int, code: int) -> int:
+    """Why a decision closes a position of this side: SIGNAL for its own exit, else REVERSE for the opposite entry, else NO_EXIT.
+
+    Both at once (the usual averages-crossing strategy) is SIGNAL: the exit comes before the entry at the same open.
+    """
+    if side > 0:
+        if code & EXIT_LONG:
+            return SIGNAL
+        return REVERSE if code & ENTER_SHORT else NO_EXIT
+    if code & EXIT_SHORT:
+        return SIGNAL
+    return REVERSE if code & ENTER_LONG else NO_EXIT
 
 
 def mul_div_floor(a: int, b: int, c: int, d: int) -> int:
@@ -174,7 +162,7 @@ def target_points_from_rr(rr: float, stop_points: int) -> int:
     x = rr * stop_points + 0.5
     if not x < MAX_POINTS:
         return 0
-    return int(math.floor(x))
+    return math.floor(x)
 
 
 def protection_levels(side: int, quote: int, stop_points: int, target_points: int) -> tuple[int, int]:
@@ -183,8 +171,8 @@ def protection_levels(side: int, quote: int, stop_points: int, target_points: in
     Returns
     -------
     tuple of int
-        ``(stop, target)`` in points; target 0 when ``target_points`` is 0. A level at or below zero price means it cannot
-        be placed: see `entry_refusal`.
+        ``(stop, target)`` in points; target 0 when ``target_points`` is 0. Ask `entry_refusal` first: a level at
+        or below a price of zero cannot be placed.
     """
     sl = quote - side * stop_points
     tp = quote + side * target_points if target_points != 0 else 0
@@ -230,8 +218,8 @@ def range_exit(
 ) -> tuple[int, int]:
     """Exit inside the range of a bar: ``(reason, price)``, the stop before the target, at exactly the level.
 
-    A long is watched on the bid, a short on the ask. Only a position opened at this very open whose stop lies inside the
-    spread can find its level already passed by the open quote; it is then closed at that quote, never at a better price.
+    A long is watched on the bid, a short on the ask. Only a position opened at this very open, with its stop inside the
+    spread, can find its level already passed by the open quote; it is then closed at that quote, never at a better one.
     """
     if side > 0:
         if sl != 0 and bid_low <= sl:
@@ -262,7 +250,7 @@ def lots_for_risk(
 ) -> tuple[int, bool, int]:
     """Largest volume whose loss at the stop does not exceed the risk, by an exact comparison.
 
-    The volume ``s`` satisfies ``s * stop_points * num / den <= equity_minor * risk_ppm / 10**6``, nothing rounded on either side.
+    The volume ``s`` satisfies ``s * stop_points * num / den <= equity_minor * risk_ppm / 10**6``; neither side is rounded.
 
     Parameters
     ----------
