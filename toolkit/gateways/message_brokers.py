@@ -1,0 +1,259 @@
+"""Dramatiq message brokers that fit one account, one queue, one worker.
+
+Two subclasses of Dramatiq's own brokers. The Redis one blocks on a wake-up token instead of polling, hands a killed
+worker's messages back within the heartbeat time-out, and keeps dead letters until an operator deals with them. The
+RabbitMQ one declares quorum queues with a single active consumer, a delivery limit and an at-least-once dead-letter
+queue, and waits for the broker's confirm on every publish.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import dramatiq
+import redis
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
+from dramatiq.common import dq_name, xq_name
+from dramatiq.errors import ConnectionClosed
+from dramatiq.message import Message
+
+from toolkit.errors import BadInput, must_be
+
+if TYPE_CHECKING:
+    from dramatiq.broker import Consumer, MessageProxy
+
+NAMESPACE = "seatrial"
+INTENT_QUEUE_PREFIX = "trade.intents.v1"
+LIVE_QUEUE_PREFIX = "live.v1"
+DELIVERY_LIMIT = 5
+HEARTBEAT_TIMEOUT_MS = 5_000
+
+# Ten years: a dead letter is evidence, only an operator removes it.
+_DEAD_LETTER_TTL_MS = 10 * 365 * 86_400_000
+_ALWAYS = 1_000_000
+# Tokens left over from messages that were fetched without waiting; each costs one empty fetch later.
+_MAX_WAKE_TOKENS = 64
+
+# Appended to Dramatiq's own dispatch script, so that message and token are one atomic step. Only the commands that end
+# without a `return` come this far, and these two are the ones that make a message available.
+_WAKE = f"""
+if command == "enqueue" or command == "requeue" then
+    redis.call("rpush", queue_full_name .. ".wake", "1")
+    redis.call("ltrim", queue_full_name .. ".wake", {-_MAX_WAKE_TOKENS}, -1)
+end
+"""
+
+
+def intent_queue(account_id: UUID) -> str:
+    """Name of the queue (and routing key) that carries an account's intents."""
+    return f"{INTENT_QUEUE_PREFIX}.{account_id}"
+
+
+def live_queue(account_id: UUID) -> str:
+    """Name of the queue that carries an account's ``advance`` calls."""
+    return f"{LIVE_QUEUE_PREFIX}.{account_id}"
+
+
+class _WokenConsumer(_RedisConsumer):
+    """Waits on a token (BLPOP) while the queue is empty, and on the next ack while its prefetch is used up."""
+
+    def __init__(self, broker: BlockingRedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        self._wake_key = f"{broker.namespace}:{queue_name}.wake"
+        self._room = threading.Event()
+        # BLPOP holds its connection; a client of its own keeps it out of the pool that acks and publishes use
+        self._waiter = broker.new_waiter()
+
+    def ack(self, message: MessageProxy) -> None:
+        super().ack(message)
+        self._room.set()
+
+    def nack(self, message: MessageProxy) -> None:
+        super().nack(message)
+        self._room.set()
+
+    def close(self) -> None:
+        self._waiter.close()
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            while not self.message_cache:
+                self._room.clear()
+                room = self.prefetch - self.outstanding_message_count
+                if room <= 0:
+                    if not self._room.wait(self.timeout / 1000):
+                        self.broker.do_fetch(self.queue_name, 0)  # keeps our heartbeat while a long call runs
+                        return None
+                    continue
+                self.message_cache = self.broker.do_fetch(self.queue_name, room)
+                if self.message_cache:
+                    break
+                if self._waiter.blpop([self._wake_key], timeout=max(self.timeout, 1) / 1000) is None:
+                    return None
+            data = self.message_cache.pop(0)
+            if data is None:  # the id was queued, its body is gone (FLUSHALL between two commands): nothing to run
+                return None
+            message = Message.decode(data)
+            self.queued_message_ids.add(message.message_id)
+            return dramatiq.broker.MessageProxy(message)
+        except redis.ConnectionError as error:
+            raise ConnectionClosed(error) from None
+
+
+class BlockingRedisBroker(RedisBroker):
+    """Dramatiq's Redis broker without its polling.
+
+    Dramatiq's consumer sleeps up to a second while its queue is empty and while its prefetch is used up. Here every
+    enqueue leaves a token in the same Lua call, and an idle consumer blocks on it. The blocking call times out after
+    the worker's idle time-out (1 s), which is also the fallback poll and keeps the heartbeat.
+
+    Maintenance runs with every command instead of one in a thousand, so messages of a killed worker come back as soon
+    as its heartbeat is older than `heartbeat_timeout`.
+
+    Parameters
+    ----------
+    url
+        ``redis://`` or ``rediss://``.
+    heartbeat_timeout
+        Milliseconds without a sign of life after which a worker's messages are handed to another.
+    """
+
+    def __init__(self, url: str, *, heartbeat_timeout: int = HEARTBEAT_TIMEOUT_MS, namespace: str = NAMESPACE) -> None:
+        super().__init__(
+            url=url,
+            middleware=[],
+            namespace=namespace,
+            maintenance_chance=_ALWAYS,
+            heartbeat_timeout=heartbeat_timeout,
+            dead_message_ttl=_DEAD_LETTER_TTL_MS,
+        )
+        self._url = url
+        self.scripts["dispatch"] = self.client.register_script(_scripts["dispatch"] + _WAKE.encode())
+
+    @property
+    def consumer_class(self) -> type[Consumer]:
+        return _WokenConsumer
+
+    def new_waiter(self) -> redis.Redis:
+        """Make a client with one connection, for a consumer to block on."""
+        return redis.Redis.from_url(self._url, single_connection_client=True)
+
+    def dead_letters(self, queue_name: str) -> list[Message[Any]]:
+        """Return the dead letters of a queue, oldest first, without removing them."""
+        key = f"{self.namespace}:{xq_name(queue_name)}"
+        ids = cast("list[bytes]", self.client.zrange(key, 0, -1))
+        bodies = cast("list[bytes | None]", self.client.hmget(f"{key}.msgs", ids)) if ids else []
+        return [Message.decode(body) for body in bodies if body is not None]
+
+    def drop_dead_letter(self, queue_name: str, message_id: str) -> bool:
+        """Remove one dead letter by its message id; return whether it was there."""
+        key = f"{self.namespace}:{xq_name(queue_name)}"
+        for redis_id, body in cast("dict[bytes, bytes]", self.client.hgetall(f"{key}.msgs")).items():
+            if Message.decode(body).message_id == message_id:
+                with self.client.pipeline(transaction=True) as pipe:
+                    pipe.zrem(key, redis_id)
+                    pipe.hdel(f"{key}.msgs", redis_id)
+                    pipe.execute()
+                return True
+        return False
+
+
+class QuorumRabbitmqBroker(RabbitmqBroker):
+    """Dramatiq's RabbitMQ broker on quorum queues, with publisher confirms and mandatory routing.
+
+    A queue has one active consumer at a time, so an account's intents keep their order and a second worker takes over
+    when the first one's connection goes. A message that was delivered `DELIVERY_LIMIT` times without an ack moves to
+    the dead-letter queue ``<queue>.XQ``, which keeps it until an operator deals with it.
+
+    Parameters
+    ----------
+    url
+        ``amqp://`` or ``amqps://``, with the virtual host.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url=url, middleware=[], confirm_delivery=True)
+
+    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", super()._build_queue_arguments(queue_name)) | {
+            "x-queue-type": "quorum",
+            "x-overflow": "reject-publish",
+            "x-dead-letter-strategy": "at-least-once",
+        }
+
+    def _declare_queue(self, queue_name: str) -> Any:
+        arguments = self._build_queue_arguments(queue_name) | {
+            "x-single-active-consumer": True,
+            "x-delivery-limit": DELIVERY_LIMIT,
+        }
+        return self.channel.queue_declare(queue=queue_name, durable=True, arguments=arguments)
+
+    def _declare_dq_queue(self, queue_name: str) -> Any:
+        return self.channel.queue_declare(
+            queue=dq_name(queue_name), durable=True, arguments=self._build_queue_arguments(queue_name)
+        )
+
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        return self.channel.queue_declare(queue=xq_name(queue_name), durable=True, arguments={"x-queue-type": "quorum"})
+
+    def dead_letters(self, queue_name: str) -> list[Message[Any]]:
+        """Return the dead letters of a queue, oldest first, without removing them."""
+        found: list[Message[Any]] = []
+        tags: list[int] = []
+        channel = self.connection.channel()
+        try:
+            self.declare_queue(queue_name, ensure=True)
+            while True:
+                method, _, body = channel.basic_get(xq_name(queue_name), auto_ack=False)
+                if method is None or body is None:
+                    break
+                tags.append(method.delivery_tag)
+                found.append(Message.decode(body))
+            for tag in tags:
+                channel.basic_nack(tag, requeue=True)
+        finally:
+            channel.close()
+        return found
+
+    def drop_dead_letter(self, queue_name: str, message_id: str) -> bool:
+        """Remove one dead letter by its message id; return whether it was there."""
+        channel = self.connection.channel()
+        dropped = False
+        try:
+            self.declare_queue(queue_name, ensure=True)
+            kept: list[int] = []
+            while True:
+                method, _, body = channel.basic_get(xq_name(queue_name), auto_ack=False)
+                if method is None or body is None:
+                    break
+                if not dropped and Message.decode(body).message_id == message_id:
+                    channel.basic_ack(method.delivery_tag)
+                    dropped = True
+                else:
+                    kept.append(method.delivery_tag)
+            for tag in kept:
+                channel.basic_nack(tag, requeue=True)
+        finally:
+            channel.close()
+        return dropped
+
+
+DeadLetterBroker = BlockingRedisBroker | QuorumRabbitmqBroker
+
+
+def make_message_broker(kind: str, *, redis_url: str = "", rabbitmq_url: str = "") -> DeadLetterBroker:
+    """Make the message broker of a gateway by name; nothing connects before it is used.
+
+    Raises
+    ------
+    BadInput
+        When ``kind`` is not ``redis`` or ``rabbitmq``.
+    """
+    if kind == "redis":
+        return BlockingRedisBroker(redis_url)
+    if kind == "rabbitmq":
+        return QuorumRabbitmqBroker(rabbitmq_url)
+    raise BadInput(must_be("message broker", "redis or rabbitmq", kind, "set the account's gateway to one of them"))
