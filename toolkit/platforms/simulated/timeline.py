@@ -1,0 +1,201 @@
+"""The venue's clock: what falls due, in which order, and the jump over all the time in which nothing does.
+
+Order at one moment: the range of the bars that end there, expiries, the open of the bars that begin there, late commands.
+The next due event is searched once, over whole columns, and kept until a position, an order or a series changes; moving the
+clock to before it is a comparison.
+"""
+
+from __future__ import annotations
+
+from toolkit.execution.ports import OrderType
+from toolkit.platforms.simulated.desk import OrderDesk
+from toolkit.platforms.simulated.faults import decode_command
+from toolkit.platforms.simulated.ledger import Ledger
+from toolkit.platforms.simulated.records import Order, Position
+from toolkit.platforms.simulated.replay import Replay
+from toolkit.simulation import rules
+
+RANGE, EXPIRY, OPEN, LATE = range(4)
+_NEVER = 1 << 62
+
+Event = tuple[int, int]  # moment in ns, phase
+
+
+class Timeline:
+    """Moves an account through time."""
+
+    def __init__(self, ledger: Ledger, desk: OrderDesk) -> None:
+        self._ledger = ledger
+        self._desk = desk
+        self._state = ledger.state
+        self._prices = ledger.prices
+        self._next: Event | None = None
+        self._ranges_to = self._opens_to = ledger.state.clock_ns
+
+    def forget(self) -> None:
+        """Drop the kept event; called whenever a position, an order or a series changes."""
+        self._next = None
+
+    @property
+    def next_event(self) -> Event:
+        """Return moment and phase of the next thing that falls due, far in the future when nothing does."""
+        if self._next is None:
+            self._next = self._search()
+        return self._next
+
+    def advance(self, to_ns: int) -> int:
+        """Move the clock; return how many deals were made on the way. The caller commits."""
+        before = len(self._ledger.changes.deals)
+        while self.next_event[0] <= to_ns:
+            moment, phase = self.next_event
+            self._state.clock_ns = max(self._state.clock_ns, moment)
+            self._apply(moment, phase)
+            self._ranges_to = moment
+            self._opens_to = moment if phase >= OPEN else moment - 1
+            self.forget()
+        self._state.clock_ns = self._ranges_to = self._opens_to = to_ns
+        return len(self._ledger.changes.deals) - before
+
+    # --- search ------------------------------------------------------------------------------------------------------
+
+    def _search(self) -> Event:
+        found: Event = (_NEVER, RANGE)
+        for order in self._state.orders.values():
+            if order.expires_ns:
+                found = min(found, (max(order.expires_ns, self._state.clock_ns), EXPIRY))
+        for late in self._state.late:
+            found = min(found, (max(late.due_ns, self._state.clock_ns), LATE))
+        symbols = {p.symbol for p in self._state.positions.values()} | {o.symbol for o in self._state.orders.values()}
+        for symbol in symbols:
+            replay = self._prices.replays.get(symbol)
+            if replay is not None:
+                found = min(found, self._next_touch(symbol, replay))
+        return found
+
+    def _next_touch(self, symbol: str, replay: Replay) -> Event:
+        """Find the next bar that touches any level of the symbol, and whether its open already does."""
+        bars = replay.bars
+        low: dict[str, int] = {}  # column -> highest level that is reached from above
+        high: dict[str, int] = {}  # column -> lowest level that is reached from below
+
+        def falls_to(side: str, level: int) -> None:
+            if level:
+                low[side] = max(low.get(side, level), level)
+
+        def rises_to(side: str, level: int) -> None:
+            if level:
+                high[side] = min(high.get(side, level), level)
+
+        for p in self._state.positions.values():
+            if p.symbol == symbol:
+                if p.sign > 0:
+                    falls_to("bid", p.stop_points)
+                    rises_to("bid", p.target_points)
+                else:
+                    rises_to("ask", p.stop_points)
+                    falls_to("ask", p.target_points)
+        for o in self._state.orders.values():
+            if o.symbol == symbol:
+                side = "ask" if o.sign > 0 else "bid"
+                if (o.order_type is OrderType.LIMIT) == (o.sign > 0):
+                    falls_to(side, o.price_points)
+                else:
+                    rises_to(side, o.price_points)
+        lows, highs = {"bid": bars.bid_low, "ask": bars.ask_low}, {"bid": bars.bid_high, "ask": bars.ask_high}
+        start = replay.closed(self._ranges_to)
+        i = replay.first_touch(
+            start, [(lows[s], level) for s, level in low.items()], [(highs[s], level) for s, level in high.items()]
+        )
+        if i is None:
+            return (_NEVER, RANGE)
+        opens = {"bid": int(bars.bid_open[i]), "ask": int(bars.ask_open[i])}
+        opens_there = any(opens[s] <= level for s, level in low.items()) or any(
+            opens[s] >= level for s, level in high.items()
+        )
+        if opens_there and int(replay.open_ns[i]) > self._opens_to:
+            return (int(replay.open_ns[i]), OPEN)
+        return (int(replay.close_ns[i]), RANGE)
+
+    # --- what falls due ----------------------------------------------------------------------------------------------
+
+    def _apply(self, moment: int, phase: int) -> None:
+        if phase == EXPIRY:
+            for order in [o for o in self._state.orders.values() if o.expires_ns and o.expires_ns <= moment]:
+                self._ledger.end_order(order, "expired", moment)
+        elif phase == LATE:
+            self._carry_out_late(moment)
+        else:
+            for symbol, replay in self._prices.replays.items():  # in the order they were loaded
+                if phase == RANGE:
+                    i = replay.closed(moment) - 1
+                    if i >= 0 and int(replay.close_ns[i]) == moment:
+                        self._range(symbol, replay, i)
+                else:
+                    i = replay.opened(moment) - 1
+                    if i >= 0 and int(replay.open_ns[i]) == moment:
+                        self.tick(symbol, int(replay.bars.bid_open[i]), int(replay.bars.ask_open[i]), moment)
+
+    def _carry_out_late(self, moment: int) -> None:
+        due = [c for c in self._state.late if c.due_ns <= moment]
+        for late in due:
+            self._state.late.remove(late)
+            self._ledger.changes.gone_late.append(late.sequence)
+            self._desk.execute(decode_command(late.command), moment)
+
+    def tick(self, symbol: str, bid: int, ask: int, ns: int) -> None:
+        """Act on one quote (a bar's open, or a pushed quote): gapped exits at the quote, then pending orders."""
+        for position in self._held(symbol):
+            reason, price = rules.open_exit(position.sign, position.stop_points, position.target_points, bid, ask)
+            if reason:
+                self._ledger.leave(position, position.steps, price, ns, rules.EXIT_REASONS[reason])
+        for order in self._waiting(symbol):
+            quote = rules.entry_quote(order.sign, bid, ask)
+            if _reached(order, quote, quote):
+                self._desk.fill_pending(order, quote, ns)
+
+    def _range(self, symbol: str, replay: Replay, i: int) -> None:
+        """Act on the range of bar ``i``. Its deals carry the bar's open time, and its money the rate of that time."""
+        bars, ns = replay.bars, int(replay.open_ns[i])
+        bid = int(bars.bid_open[i]), int(bars.bid_high[i]), int(bars.bid_low[i])
+        ask = int(bars.ask_open[i]), int(bars.ask_high[i]), int(bars.ask_low[i])
+        for position in self._held(symbol):
+            reason, price = rules.range_exit(position.sign, position.stop_points, position.target_points, *bid, *ask)
+            if reason:
+                self._ledger.leave(position, position.steps, price, ns, rules.EXIT_REASONS[reason])
+        for order in self._waiting(symbol):
+            _, high, low = ask if order.sign > 0 else bid
+            if _reached(order, low, high):
+                filled = self._desk.fill_pending(order, order.price_points, ns)
+                if filled is not None:
+                    self._stop_in_fill_bar(order, filled, replay, i)
+
+    def _stop_in_fill_bar(self, order: Order, position: Position, replay: Replay, i: int) -> None:
+        """Watch the stop of a pending order in the bar that filled it; its target only from the next bar on.
+
+        Within one bar the path is unknown. A stop the price may have reached after the fill counts as reached; where the
+        bar began beyond the stop (only a STOP order can), it counts if the bar also ended there.
+        """
+        bars, stop, sign = replay.bars, position.stop_points, position.sign
+        if not stop or position.position_id not in self._state.positions:
+            return
+        if sign > 0:
+            opened, worst, ended = int(bars.bid_open[i]), int(bars.bid_low[i]), int(bars.bid_close[i])
+        else:
+            opened, worst, ended = int(bars.ask_open[i]), int(bars.ask_high[i]), int(bars.ask_close[i])
+        from_beyond = order.order_type is OrderType.STOP and sign * (opened - stop) <= 0
+        if sign * ((ended if from_beyond else worst) - stop) <= 0:
+            ns = int(replay.open_ns[i])
+            self._ledger.leave(position, position.steps, stop, ns, rules.EXIT_REASONS[rules.STOP_LOSS])
+
+    def _held(self, symbol: str) -> list[Position]:
+        return [p for p in self._state.positions.values() if p.symbol == symbol]
+
+    def _waiting(self, symbol: str) -> list[Order]:
+        return [o for o in self._state.orders.values() if o.symbol == symbol]
+
+
+def _reached(order: Order, low: int, high: int) -> bool:
+    """Tell whether a price between ``low`` and ``high`` triggers the pending order."""
+    if (order.order_type is OrderType.LIMIT) == (order.sign > 0):
+        return low <= order.price_points
+    return high >= order.price_points
