@@ -1,1 +1,20 @@
 """Strategies as data: expression graph, step functions, the columnar and the incremental driver."""
+
+from __future__ import annotations
+
+from toolkit.strategy.columnar import ColumnCache, Decisions, evaluate
+from toolkit.strategy.expressions import Expr
+from toolkit.strategy.graph import Graph
+from toolkit.strategy.incremental import Decision, Incremental
+from toolkit.strategy.indicators import *  # noqa: F403
+from toolkit.strategy.indicators import __all__ as _indicators
+from toolkit.strategy.params import Bool, Choice, Float, Int
+from toolkit.strategy.sectioned import SectionedStrategy
+from toolkit.strategy.sections import RR, Entry, Exit, Lots, Pips, Protection, RiskPercent
+from toolkit.strategy.spec import StrategySpec
+
+__all__ = [  # noqa: PLE0604
+    "RR", "Bool", "Choice", "ColumnCache", "Decision", "Decisions", "Entry", "Exit", "Expr", "Float", "Graph",
+    "Incremental", "Int", "Lots", "Pips", "Protection", "RiskPercent", "SectionedStrategy", "StrategySpec", "evaluate",
+    *_indicators,
+]

@@ -1,0 +1,110 @@
+"""Columns shared by the parameter sets of a sweep, counted so that the last user frees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import StrategyError, must_be
+from toolkit.strategy.graph import Graph
+from toolkit.strategy.plan import Binding
+from toolkit.strategy.times import time_columns
+
+if TYPE_CHECKING:
+    from toolkit.market import Bars
+
+Column = NDArray[Any]
+_TIMES = ("time", "day", "minute", "weekday")
+
+
+class ColumnCache:
+    """Columns of one stretch of bars by what they compute: node type, inputs and parameter VALUES.
+
+    Without `retain` every column is kept as long as the cache. A sweep retains the keys of every set first and releases
+    a set's keys after it: a column is dropped, and its memory reused, when its last user is done. One thread each.
+    """
+
+    def __init__(self, bars: Bars | Mapping[str, Bars]) -> None:
+        self.bars = next(iter(bars.values())) if isinstance(bars, Mapping) else bars
+        self.length = len(self.bars)
+        self._ids: dict[Any, int] = {}
+        self._columns: dict[int, Column] = {}
+        self._uses: dict[int, int] = {}
+        self._pool: dict[str, list[Column]] = {"f8": [], "i1": []}
+        self._times: dict[str, Column] | None = None
+        self._never: Column | None = None
+
+    def keys(self, graph: Graph, binding: Binding, fresh: bool = False) -> list[int]:
+        """Return, per node, the number of its column: equal numbers mean equal columns."""
+        ids, result = self._ids, []
+        for index, (node, shape) in enumerate(zip(graph.nodes, graph.shapes, strict=True)):
+            key: Any
+            if fresh:
+                key = ("block", len(ids), index)
+            elif shape.scalar:
+                key = ("scalar", repr(binding.scalars[index]))
+            elif shape.step is None:
+                key = (node.op, *(result[a] if isinstance(a, int) else a for a in node.args))
+            else:
+                key = (node.op, *(result[c] for c in shape.columns), "|", *binding.bound[index])
+            result.append(ids.setdefault(key, len(ids)))
+        return result
+
+    def retain(self, keys: list[int]) -> None:
+        """Count one more user of each column."""
+        uses = self._uses
+        for key in keys:
+            uses[key] = uses.get(key, 0) + 1
+
+    def release(self, keys: list[int]) -> None:
+        """Count one user less of each column; a column without users is dropped and its memory reused."""
+        for key in keys:
+            left = self._uses.get(key, 0) - 1
+            if left > 0:
+                self._uses[key] = left
+                continue
+            self._uses.pop(key, None)
+            column = self._columns.pop(key, None)
+            if column is not None and column.flags.owndata and column.flags.writeable:
+                self._pool["f8" if column.dtype == np.float64 else "i1"].append(column)
+
+    def get(self, key: int) -> Column | None:
+        """Return a column if it is there."""
+        return self._columns.get(key)
+
+    def put(self, key: int, column: Column) -> None:
+        """Keep a column."""
+        self._columns[key] = column
+
+    def buffer(self, kind: str) -> Column:
+        """Return memory for a new column; its content is undefined."""
+        pool = self._pool[kind]
+        return pool.pop() if pool else np.empty(self.length, np.float64 if kind == "f8" else np.int8)
+
+    def never(self) -> Column:
+        """Return a condition that is false on every bar."""
+        if self._never is None:
+            self._never = np.zeros(self.length, np.int8)
+        return self._never
+
+    def field(self, name: str, symbol: str | None = None) -> Column:
+        """Return a price, the volume or a time of the bars as float64."""
+        if symbol is not None and symbol != self.bars.symbol:
+            raise StrategyError(must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well"))
+        if name in _TIMES:
+            if self._times is None:
+                self._times = time_columns(self.bars.ts)
+            return self._times[name]
+        column: Column | None = getattr(self.bars, name)
+        if column is None:
+            raise StrategyError(must_be(f"the bars of {self.bars.symbol}", "given with volume", "without",
+                                        "load bars with a volume column, or leave volume nodes out"))
+        return np.ascontiguousarray(column, np.float64)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by columns, in bytes."""
+        return sum(c.nbytes for c in self._columns.values()) + sum(c.nbytes for p in self._pool.values() for c in p)

@@ -1,0 +1,229 @@
+"""The incremental driver: the same node list, one closed bar at a time, with plain Python functions."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toolkit.errors import SpecError, StrategyError, must_be
+from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
+from toolkit.strategy.expressions import FIELDS
+from toolkit.strategy.packing import pack_code
+from toolkit.strategy.plan import Binding, bind, state_sizes
+from toolkit.strategy.spec import ROOTS, StrategySpec
+from toolkit.strategy.times import time_values
+
+if TYPE_CHECKING:
+    from toolkit.market import Instrument
+
+_HEADER = struct.Struct("<4s16sI")
+_MAGIC = b"SEA1"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a strategy decides on one closed bar; the fields of `columnar.Decisions`."""
+
+    code: int
+    stop_points: int
+    target_points: int
+    rr: float | None = None
+    has_stop: bool = True
+
+
+class Incremental:
+    """A strategy advanced bar by bar, equal to the bit to the columnar driver from the same first bar.
+
+    Parameters
+    ----------
+    spec : StrategySpec
+        The strategy with its parameter values.
+    instrument : Instrument
+        Digits and pip size for the distances.
+    state : bytes, optional
+        What `state` returned earlier, for the same spec.
+    """
+
+    def __init__(self, spec: StrategySpec, instrument: Instrument, state: bytes | None = None) -> None:
+        self.spec = spec
+        self.instrument = instrument
+        graph = spec.graph
+        binding = bind(graph, spec.values)
+        self._sizes = state_sizes(graph, binding)
+        self._values: list[Any] = list(binding.scalars)
+        self._state: list[list[float]] = []
+        self._buffers: list[list[float]] = []
+        self._fields: list[tuple[int, int]] = []
+        self._uses_time = False
+        flat = unpack_state(spec, binding, self._sizes, state)
+        at = 0
+        steps: list[Callable[[], None]] = []
+        for index, (node, shape) in enumerate(zip(graph.nodes, graph.shapes, strict=True)):
+            scalars, buffer = self._sizes[index]
+            held, w = flat[at : at + scalars], flat[at + scalars : at + scalars + buffer]
+            at += scalars + buffer
+            self._state.append(held)
+            self._buffers.append(w)
+            if shape.scalar:
+                continue
+            if node.op == "field":
+                if len(node.args) > 1:
+                    raise StrategyError(must_be("a live strategy", "of one symbol", f"bars[{node.args[1]!r}]",
+                                                "several symbols are not stepped live yet"))
+                position = FIELDS.index(node.args[0])
+                self._uses_time = self._uses_time or position >= 5
+                self._fields.append((index, position))
+            elif shape.step is None:
+                raise StrategyError(must_be("a node", "one this driver can step", node.op, "upgrade the toolkit"))
+            elif shape.step.elementwise:
+                steps.append(_plain(shape.step.fn, self._values, index, shape.columns))
+            else:
+                tail = (w,) if shape.step.buffer is not None else ()
+                steps.append(_keeping(shape.step.fn, self._values, index, shape.columns, binding.bound[index], held, tail))
+        self._steps = tuple(steps)
+        never = len(self._values)
+        self._values.append(0)
+        self._roots = tuple(spec.roots.get(name, never) for name in ROOTS)
+        self._stop, self._target = self._protection(binding)
+        target = spec.protection["target"]
+        self._rr: float | None = binding.scalars[target["node"]] if target["kind"] == "rr" else None
+        self._has_stop = spec.protection["stop"]["kind"] != "none"
+
+    def _protection(self, binding: Binding) -> tuple[Callable[[], int], Callable[[], int]]:
+        scale, per_pip, values = self.instrument.scale, self.instrument.points_per_pip, self._values
+        stop, target = self.spec.protection["stop"], self.spec.protection["target"]
+        fixed_stop = fixed_target = 0
+        if stop["kind"] == "pips":
+            fixed_stop = stop_points_from_distance(binding.scalars[stop["node"]] * per_pip, 1, per_pip)
+        if target["kind"] == "pips":
+            fixed_target = points_from_distance(binding.scalars[target["node"]] * per_pip, 1)
+        stop_node, target_node = stop.get("node"), target.get("node")
+        if stop["kind"] == "distance":
+            stop_of = lambda: stop_points_from_distance(values[stop_node], scale, per_pip)  # noqa: E731
+        else:
+            stop_of = lambda: fixed_stop  # noqa: E731
+        if target["kind"] == "distance":
+            target_of = lambda: points_from_distance(values[target_node], scale)  # noqa: E731
+        else:
+            target_of = lambda: fixed_target  # noqa: E731
+        return stop_of, target_of
+
+    def step(
+        self, ts_ns: int, open: float, high: float, low: float, close: float, volume: float = float("nan")  # noqa: A002
+    ) -> Decision:
+        """Take one closed bar (times in epoch nanoseconds of its open, prices of the bid side) and decide."""
+        values = self._values
+        bar: tuple[float, ...] = (open, high, low, close, volume)
+        if self._uses_time:
+            bar += time_values(ts_ns)
+        for index, position in self._fields:
+            values[index] = bar[position]
+        for run in self._steps:
+            run()
+        a, b, c, d = self._roots
+        code = pack_code(values[a], values[b], values[c], values[d])
+        return Decision(code, self._stop(), self._target(), self._rr, self._has_stop)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the named nodes at the last bar; conditions as 0 false, 1 unknown, 2 true."""
+        return {name: self._values[index] for name, index in self.spec.named.items()}
+
+    def state(self) -> bytes:
+        """Return everything needed to go on later, exactly; bounded by the windows."""
+        flat: list[float] = []
+        for held, w in zip(self._state, self._buffers, strict=True):
+            flat += held
+            flat += w
+        return pack_state(self.spec, flat)
+
+
+def pack_state(spec: StrategySpec, flat: list[float]) -> bytes:
+    """Return a state as bytes: a header that names the spec, then little-endian float64."""
+    body = array("d", flat)
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        body.byteswap()
+    return _HEADER.pack(_MAGIC, bytes.fromhex(spec.hash)[:16], len(flat)) + body.tobytes()
+
+
+def unpack_state(
+    spec: StrategySpec, binding: Binding, sizes: list[tuple[int, int]], state: bytes | None
+) -> list[float]:
+    """Return a state as a flat list of float; None gives the state before the first bar.
+
+    Raises
+    ------
+    SpecError
+        If the state belongs to another spec or is damaged.
+    """
+    if state is None:
+        fresh: list[float] = []
+        for shape, (scalars, buffer) in zip(spec.graph.shapes, sizes, strict=True):
+            if shape.step is not None and scalars + buffer:
+                fresh += shape.step.state
+                fresh += [shape.step.fill] * buffer
+        return fresh
+    size = sum(a + b for a, b in sizes)
+    if len(state) < _HEADER.size:
+        raise SpecError(must_be("a strategy state", f"at least {_HEADER.size} bytes", len(state), "it is damaged"))
+    magic, owner, count = _HEADER.unpack_from(state)
+    if magic != _MAGIC or owner != bytes.fromhex(spec.hash)[:16]:
+        raise SpecError(must_be("a strategy state", f"made by {spec.name} with hash {spec.hash[:12]}", "another's",
+                                "start from a warm-up instead"))
+    body = array("d")
+    body.frombytes(state[_HEADER.size :])
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        body.byteswap()
+    if count != size or len(body) != size:
+        raise SpecError(must_be("a strategy state", f"{size} numbers", len(body), "it is damaged"))
+    return body.tolist()
+
+
+def _plain(fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...]) -> Callable[[], None]:
+    if len(inputs) == 1:
+        (a,) = inputs
+
+        def one() -> None:
+            values[index] = fn(values[a])
+
+        return one
+    if len(inputs) == 2:
+        a, b = inputs
+
+        def two() -> None:
+            values[index] = fn(values[a], values[b])
+
+        return two
+
+    def many() -> None:
+        values[index] = fn(*[values[i] for i in inputs])
+
+    return many
+
+
+def _keeping(
+    fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...], bound: tuple[Any, ...],
+    held: list[float], tail: tuple[Any, ...],
+) -> Callable[[], None]:
+    if len(inputs) == 1:
+        (a,) = inputs
+
+        def one() -> None:
+            values[index], *held[:] = fn(values[a], *bound, *held, *tail)
+
+        return one
+    if len(inputs) == 2:
+        a, b = inputs
+
+        def two() -> None:
+            values[index], *held[:] = fn(values[a], values[b], *bound, *held, *tail)
+
+        return two
+
+    def many() -> None:
+        values[index], *held[:] = fn(*[values[i] for i in inputs], *bound, *held, *tail)
+
+    return many

@@ -1,0 +1,32 @@
+"""Measures of how far prices move."""
+
+from __future__ import annotations
+
+from math import nan as NAN
+
+from toolkit.strategy.expressions import Expr, as_bars, make
+from toolkit.strategy.indicators.averages import wilder
+from toolkit.strategy.registry import step
+
+
+@step("true_range", "fff", state=(NAN,), warm=lambda: 1)
+def true_range_step(high: float, low: float, close: float, prev: float) -> tuple[float, float]:
+    up = high - prev
+    down = prev - low
+    r = high - low
+    if up > r:
+        r = up
+    if down > r:
+        r = down
+    return (r if prev == prev else NAN), close
+
+
+def true_range(bars: object) -> Expr:
+    """Return the larger of high - low and the distances to the previous close; NaN on the first bar."""
+    source = as_bars(bars, "true_range")
+    return make("true_range", (source.high, source.low, source.close))
+
+
+def atr(bars: object, n: object = 14, *, seed: str = "first") -> Expr:
+    """Return the average true range (Wilder's average of `true_range`), NaN for the first n bars; seeds as `ema`."""
+    return wilder(true_range(as_bars(bars, "atr")), n, seed=seed)

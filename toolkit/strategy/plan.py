@@ -1,0 +1,74 @@
+"""What both drivers need before the first bar: scalar values, bound settings and the layout of the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toolkit.strategy.graph import Graph
+from toolkit.strategy.params import Value
+
+if TYPE_CHECKING:
+    from toolkit.strategy.spec import StrategySpec
+
+
+def scalar_values(graph: Graph, values: Mapping[str, Value]) -> list[Any]:
+    """Return the value of each node that is the same on every bar (float, or int 0/2 for conditions), else None."""
+    found: list[Any] = []
+    for node, shape in zip(graph.nodes, graph.shapes, strict=True):
+        if not shape.scalar:
+            found.append(None)
+        elif node.op == "lit":
+            word = node.args[0]
+            found.append((2 if word else 0) if isinstance(word, bool) else float(word))
+        elif node.op == "param":
+            found.append(float(values[node.args[0]]))
+        else:
+            assert shape.step is not None
+            found.append(shape.step.fn(*(found[c] for c in shape.columns)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A graph with parameter values: scalars, and the derived settings of every node with memory."""
+
+    scalars: list[Any]
+    bound: list[tuple[Any, ...]]
+
+
+def bind(graph: Graph, values: Mapping[str, Value]) -> Binding:
+    """Bind parameter values; impossible settings (a window of 0) are refused here."""
+    scalars = scalar_values(graph, values)
+    bound: list[tuple[Any, ...]] = []
+    for shape in graph.shapes:
+        if shape.step is None or shape.step.elementwise:
+            bound.append(())
+        else:
+            bound.append(tuple(shape.step.bind(*(scalars[s] for s in shape.settings))))
+    return Binding(scalars, bound)
+
+
+def state_sizes(graph: Graph, binding: Binding) -> list[tuple[int, int]]:
+    """Return, per node, how many float64 its state and its buffer take."""
+    sizes = []
+    for shape, bound in zip(graph.shapes, binding.bound, strict=True):
+        if shape.step is None or shape.step.elementwise or shape.scalar:
+            sizes.append((0, 0))
+        else:
+            step = shape.step
+            sizes.append((len(step.state), step.buffer(*bound) if step.buffer is not None else 0))
+    return sizes
+
+
+def warm_up(spec: StrategySpec) -> int:
+    """Return the largest sum of warm-up bars along any path of the graph."""
+    binding = bind(spec.graph, spec.values)
+    need: list[int] = []
+    for shape, bound in zip(spec.graph.shapes, binding.bound, strict=True):
+        own = 0
+        if shape.step is not None and not shape.scalar:
+            own = shape.step.warm(*bound)
+        need.append(own + max((need[c] for c in shape.columns), default=0))
+    return max(need, default=0)
