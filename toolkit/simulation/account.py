@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import BadInput, must_be
 from toolkit.market import money_digits
+from toolkit.market.platform_clock import find_clock
 
 if TYPE_CHECKING:
     from toolkit.market import Instrument
@@ -106,7 +107,7 @@ class PaperAccount:
     mode
         ``"hedging"`` or ``"netting"``.
     day_end
-        Wall clock and zone at which the platform's day ends, for example ``"17:00 America/New_York"``.
+        The platform's clock, whose midnight ends the trading day: ``"UTC"``, ``"New York + 7"``, ``"Europe/Athens"``.
 
     Raises
     ------
@@ -120,7 +121,7 @@ class PaperAccount:
     commission_per_lot: Decimal = Decimal(0)
     slippage_points: int = 0
     mode: Literal["hedging", "netting"] = "hedging"
-    day_end: str = "00:00 UTC"
+    day_end: str = "UTC"
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class PaperAccount:
         commission_per_lot: Decimal | float | str = 0,
         slippage_points: int = 0,
         mode: Literal["hedging", "netting"] = "hedging",
-        day_end: str = "00:00 UTC",
+        day_end: str = "UTC",
     ) -> None:
         put = object.__setattr__
         put(self, "currency", currency)
@@ -143,15 +144,15 @@ class PaperAccount:
         put(self, "leverage", leverage)
         commission = _number("commission_per_lot", commission_per_lot)
         if commission < 0:
-            raise BadInput(must_be("commission_per_lot", "0 or more", commission, "write the cost as a positive number"))
+            raise BadInput(must_be("commission_per_lot", "0 or more", commission, "write costs as positive numbers"))
         put(self, "commission_per_lot", commission)
         if isinstance(slippage_points, bool) or not isinstance(slippage_points, int) or slippage_points < 0:
-            raise BadInput(must_be("slippage_points", "a whole number of 0 or more", slippage_points, "use whole points"))
+            raise BadInput(must_be("slippage_points", "whole points, 0 or more", slippage_points, "write 3 for 3 points"))
         put(self, "slippage_points", slippage_points)
         if mode not in ("hedging", "netting"):
-            raise BadInput(must_be("mode", "'hedging' or 'netting'", repr(mode), "use the mode of the account at the broker"))
+            raise BadInput(must_be("mode", "'hedging' or 'netting'", repr(mode), "use the mode of the real account"))
         put(self, "mode", mode)
-        put(self, "day_end", day_end)
+        put(self, "day_end", find_clock(day_end).name)
 
     @property
     def balance_minor(self) -> int:

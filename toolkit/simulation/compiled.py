@@ -1,0 +1,110 @@
+"""Turns the plain functions of the loop into one compiled module, kept on disk under the hash of everything it is made of.
+
+numba decides whether its cache is fresh by the file that holds the function, not by the functions it calls; so the sources of
+the rules, the guards and the loop are written together into one generated file, in a folder named after their hash and
+numba's version. Nothing stale can be loaded, and a read-only installation works too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+from platformdirs import user_cache_dir
+
+from toolkit.risk import guardrails, rounding
+from toolkit.simulation import loop, rules
+
+__all__ = ["compiled_loop", "have_numba", "kernel_folder"]
+
+log = logging.getLogger(__name__)
+_LOCK = threading.Lock()
+_HEADER = '"""Generated from the toolkit\'s own sources; delete the folder at will."""\nimport math\n\nfrom numba import njit\n\n'
+
+
+def have_numba() -> bool:
+    """Whether the loop can be compiled here; SEATRIAL_NO_NUMBA=1 forces the interpreted run."""
+    return os.environ.get("SEATRIAL_NO_NUMBA", "") != "1" and importlib.util.find_spec("numba") is not None
+
+
+def kernel_folder() -> Path:
+    """Folder of compiled code: SEATRIAL_KERNEL_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("SEATRIAL_KERNEL_CACHE")
+    return Path(chosen) if chosen else Path(user_cache_dir("seatrial")) / "kernels"
+
+
+def _source(modules: Sequence[ModuleType]) -> str:
+    """One module's text: the integer constants and the plain functions of ``modules``, callees first."""
+    constants: dict[str, int] = {}
+    functions: dict[str, FunctionType] = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if type(value) is int:
+                constants[name] = value
+            elif isinstance(value, FunctionType) and value.__module__ == module.__name__ and name == value.__name__:
+                functions[name] = value
+    wanted = _reachable(functions, "simulate")
+    parts = [_HEADER]
+    parts += [f"{name} = {value}\n" for name, value in sorted(constants.items())]
+    for name in wanted:
+        parts.append(f"\n\n@njit(cache=True, nogil=True)\n{inspect.getsource(functions[name])}")
+    return "".join(parts)
+
+
+def _reachable(functions: dict[str, FunctionType], root: str) -> list[str]:
+    """Names reachable from ``root``, callees before callers."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        for callee in functions[name].__code__.co_names:
+            if callee in functions and callee != name:
+                visit(callee)
+        order.append(name)
+
+    visit(root)
+    return order
+
+
+def _write(path: Path, text: str) -> None:
+    """Write atomically: another process may be doing the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write("from __future__ import annotations\n" + text)
+    Path(name).replace(path)
+
+
+@cache
+def compiled_loop() -> ModuleType:
+    """Return the module whose ``simulate`` is compiled, or the plain one where numba is not installed."""
+    if not have_numba():
+        return loop
+    import numba
+
+    with _LOCK:
+        text = _source((rounding, guardrails, rules, loop))
+        digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
+        path = kernel_folder() / digest / "seatrial_simulation.py"
+        if not path.exists():
+            log.info("compiling the simulation once for this machine, a few seconds")
+            _write(path, text)
+        name = f"seatrial_simulation_{digest}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"cannot load the generated module {path}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
