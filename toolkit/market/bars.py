@@ -28,7 +28,7 @@ _FILE_FORMAT = 1
 
 
 class _OpenColumn:
-    """``bars.open`` is the column of bid opens; ``Bars.open(path)`` reads a saved file: one word of the field, two uses."""
+    """``bars.open`` is the column of bid opens, ``Bars.open(path)`` reads a saved file."""
 
     @overload
     def __get__(self, bars: None, owner: type[Bars]) -> Callable[[str | Path], Bars]: ...
@@ -81,9 +81,13 @@ class Bars:
         put = object.__setattr__
         put(self, "timeframe", Timeframe(self.timeframe))
         if not isinstance(self.instrument, Instrument):
-            raise BarsError(must_be("instrument", "an Instrument", repr(self.instrument), "use find_instrument(symbol)"))
+            raise BarsError(
+                must_be("instrument", "an Instrument", repr(self.instrument), "use find_instrument(symbol)")
+            )
         if not self.symbol or not isinstance(self.symbol, str):
-            raise BarsError(must_be("symbol", "a name", repr(self.symbol), "use the venue's name, e.g. 'EURUSD'"))
+            raise BarsError(
+                must_be("symbol", "a name", repr(self.symbol), "use the venue's name, e.g. 'EURUSD'")
+            )
         ts = checks.as_times(self.ts)
         checks.check_spacing(ts, self.timeframe)
         put(self, "ts", ts)
@@ -113,8 +117,13 @@ class Bars:
         instrument: Instrument | None = None,
     ) -> Bars:
         """Build bars from columns of integer points; the instrument defaults to the packaged table's."""
-        columns = dict(zip(PRICE_COLUMNS, (bid_open, bid_high, bid_low, bid_close, ask_open, ask_high, ask_low, ask_close),
-                           strict=True))  # fmt: skip
+        columns = dict(
+            zip(
+                PRICE_COLUMNS,
+                (bid_open, bid_high, bid_low, bid_close, ask_open, ask_high, ask_low, ask_close),
+                strict=True,
+            )
+        )
         return cls(
             symbol,
             Timeframe(timeframe),
@@ -128,7 +137,12 @@ class Bars:
         # Rows taken from validated bars need no second validation.
         new = object.__new__(Bars)
         new.__dict__.update(
-            symbol=self.symbol, timeframe=self.timeframe, instrument=self.instrument, ts=ts, volume=volume, **columns
+            symbol=self.symbol,
+            timeframe=self.timeframe,
+            instrument=self.instrument,
+            ts=ts,
+            volume=volume,
+            **columns,
         )
         return new
 
@@ -143,7 +157,14 @@ class Bars:
     def __getitem__(self, rows: slice) -> Bars:
         """Return a run of rows as Bars that share the memory; only ``bars[i:j]`` is meant."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
-            raise BarsError(must_be("rows", "a slice without step", repr(rows), "write bars[i:j], or bars.close[i] for one price"))
+            raise BarsError(
+                must_be(
+                    "rows",
+                    "a slice without step",
+                    repr(rows),
+                    "write bars[i:j], or bars.close[i] for one price",
+                )
+            )
         volume = None if self.volume is None else self.volume[rows]
         return self._trusted(self.ts[rows], {k: v[rows] for k, v in self.columns.items()}, volume)
 
@@ -160,7 +181,7 @@ class Bars:
         return self[i : max(i, j)]
 
     def closes_at(self, i: int) -> int:
-        """Return when bar ``i`` closes, in UTC epoch nanoseconds: its open plus the timeframe, or the next open if sooner."""
+        """Return when bar ``i`` closes (UTC epoch ns): its open plus the timeframe, or the next open if sooner."""
         n = len(self)
         if not -n <= i < n:
             raise BarsError(must_be("row", f"from 0 to {n - 1}", i, "check the number of bars"))
@@ -234,9 +255,14 @@ class Bars:
         """Write the bars to one ``.npz`` file (numpy only) and return its path."""
         target = Path(path)
         head = json.dumps(
-            {"format": _FILE_FORMAT, "symbol": self.symbol, "timeframe": self.timeframe.value,
-             "instrument": self.instrument.facts(), "source": self.instrument.source}
-        )  # fmt: skip
+            {
+                "format": _FILE_FORMAT,
+                "symbol": self.symbol,
+                "timeframe": self.timeframe.value,
+                "instrument": self.instrument.facts(),
+                "source": self.instrument.source,
+            }
+        )
         arrays: dict[str, Any] = {"ts": self.ts, **self.columns}
         if self.volume is not None:
             arrays["volume"] = self.volume
@@ -254,16 +280,20 @@ class Bars:
             for what in ("symbol", "timeframe", "instrument"):
                 a, b = getattr(first, what), getattr(other, what)
                 if a != b:
-                    raise BarsError(must_be(f"{what} of every part", f"{a}", f"{b}", "join only bars of one series"))
+                    raise BarsError(
+                        must_be(f"{what} of every part", f"{a}", f"{b}", "join only bars of one series")
+                    )
         has_volume = {part.volume is not None for part in parts}
         if len(has_volume) > 1:
-            raise BarsError(must_be("parts", "all with volume or all without", "mixed", "load them the same way"))
+            raise BarsError(
+                must_be("parts", "all with volume or all without", "mixed", "load them the same way")
+            )
         return cls(
             first.symbol,
             first.timeframe,
             first.instrument,
             np.concatenate([part.ts for part in parts]),
-            volume=np.concatenate([part.volume for part in parts]) if first.volume is not None else None,  # type: ignore[misc]
+            volume=np.concatenate([part.volume for part in parts]) if first.volume is not None else None,
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in PRICE_COLUMNS},
         )
 
@@ -289,7 +319,8 @@ class Bars:
         if len(self) == 0:
             return f"Bars({self.symbol} {self.timeframe}, empty)"
         first, last = from_ns(int(self.ts[0])), from_ns(int(self.ts[-1]))
-        return f"Bars({self.symbol} {self.timeframe}, {len(self):,} bars, {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC)"
+        span = f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC"
+        return f"Bars({self.symbol} {self.timeframe}, {len(self):,} bars, {span})"
 
 
 def _moment_ns(moment: datetime | str, what: str) -> int:
@@ -297,11 +328,15 @@ def _moment_ns(moment: datetime | str, what: str) -> int:
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError:
-            raise BarsError(must_be(what, "an ISO date or time", repr(moment), "write it like '2017-03-01T08:00'")) from None
+            raise BarsError(
+                must_be(what, "an ISO date or time", repr(moment), "write it like '2017-03-01T08:00'")
+            ) from None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
     if moment.tzinfo is None:
-        raise BarsError(must_be(what, "tz-aware", f"naive {moment.isoformat()}", "attach a timezone, e.g. tzinfo=UTC"))
+        raise BarsError(
+            must_be(what, "tz-aware", f"naive {moment.isoformat()}", "attach a timezone, e.g. tzinfo=UTC")
+        )
     return to_ns(moment)
 
 
@@ -310,10 +345,18 @@ def _read_file(path: str | Path) -> Bars:
     with np.load(Path(path), allow_pickle=False) as file:
         head = json.loads(file["head"].tobytes())
         if head.get("format") != _FILE_FORMAT:
-            raise BarsError(must_be("file format", str(_FILE_FORMAT), head.get("format"), "write it again with this version"))
+            raise BarsError(
+                must_be(
+                    "file format", str(_FILE_FORMAT), head.get("format"), "write it again with this version"
+                )
+            )
         instrument = Instrument.from_facts({**head["instrument"], "source": head["source"]})
         volume = file["volume"] if "volume" in file.files else None
         return Bars(
-            head["symbol"], Timeframe(head["timeframe"]), instrument, file["ts"], volume=volume,
+            head["symbol"],
+            Timeframe(head["timeframe"]),
+            instrument,
+            file["ts"],
+            volume=volume,
             **{name: file[name] for name in PRICE_COLUMNS},
-        )  # fmt: skip
+        )

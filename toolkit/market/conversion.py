@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from toolkit.errors import BadInput, ConversionRateMissing, must_be
 from toolkit.market.instruments import Instrument
-from toolkit.market.numbers import Number, to_decimal
+from toolkit.market.numbers import EXACT, Number, ratio, to_decimal
 from toolkit.market.quotes import Quote
 
 
@@ -29,7 +29,9 @@ class Rate:
     def __post_init__(self) -> None:
         num, den = int(self.num), int(self.den)
         if num <= 0 or den <= 0:
-            raise BadInput(must_be("rate", "a ratio of two positive integers", f"{self.num}/{self.den}", "check the quote"))
+            raise BadInput(
+                must_be("rate", "a ratio of two positive integers", f"{self.num}/{self.den}", "check the quote")
+            )
         common = gcd(num, den)
         object.__setattr__(self, "num", num // common)
         object.__setattr__(self, "den", den // common)
@@ -46,8 +48,8 @@ class Rate:
 
     @property
     def decimal(self) -> Decimal:
-        """Return the rate as a Decimal, rounded to the context's 28 digits."""
-        return Decimal(self.num) / Decimal(self.den)
+        """Return the rate as a Decimal, rounded to 28 digits when it has more."""
+        return ratio(self.num, self.den)
 
     @property
     def inverse(self) -> Rate:
@@ -78,9 +80,14 @@ def rate_from_quote(pair: Instrument, quote: Quote, frm: str, to: str) -> Rate:
         return Rate.ONE
     if {pair.base_currency, pair.quote_currency} != {frm, to}:
         raise ConversionRateMissing(
-            must_be("conversion pair", f"one of {frm} and {to}", pair.symbol, f"give a quote of {frm}{to} or {to}{frm}")
+            must_be(
+                "conversion pair",
+                f"one of {frm} and {to}",
+                pair.symbol,
+                f"give a quote of {frm}{to} or {to}{frm}",
+            )
         )
-    num, den = (quote.bid + quote.ask).as_integer_ratio()
+    num, den = EXACT.add(quote.bid, quote.ask).as_integer_ratio()
     direct = Rate(num, 2 * den)
     return direct if pair.base_currency == frm else direct.inverse
 
@@ -115,5 +122,10 @@ def find_rate(frm: str, to: str, quotes: Iterable[tuple[Instrument, Quote]]) -> 
                 return first * second
     have = ", ".join(sorted({f"{a}{b}" for a, b, _ in links[::2]})) or "none"
     raise ConversionRateMissing(
-        must_be(f"rate {frm} to {to}", "known", f"missing (pairs given: {have})", f"add a quote of {frm}{to} or {to}{frm}")
+        must_be(
+            f"rate {frm} to {to}",
+            "known",
+            f"missing (pairs given: {have})",
+            f"add a quote of {frm}{to} or {to}{frm}",
+        )
     )

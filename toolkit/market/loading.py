@@ -41,8 +41,8 @@ def load_bars(
     Parameters
     ----------
     data
-        Path ending in ``.csv``, ``.csv.gz``, ``.parquet`` or ``.npz`` (written by `Bars.save`), or a DataFrame. Columns ``open high low
-        close``, optionally ``volume`` and ``spread_points``; with ``price="bidask"`` ``bid_open`` .. ``ask_close``.
+        Path ending in ``.csv``, ``.csv.gz`` or ``.parquet``, or a DataFrame. Columns ``open high low close``,
+        optionally ``volume`` and ``spread_points``; with ``price="bidask"`` ``bid_open`` .. ``ask_close``.
         Bar opens are in ``ts`` or in the index, tz-aware.
     symbol, timeframe
         What the bars are of, e.g. ``"EURUSD"``, ``"H1"``.
@@ -54,8 +54,8 @@ def load_bars(
     instrument
         Contract facts; default is the packaged table's entry for ``symbol``.
     clock
-        What naive times in ``data`` are told by, e.g. ``"UTC"`` or ``"New York + 7"`` for MetaTrader server time. Without it
-        naive times are refused.
+        What naive times in ``data`` are told by, e.g. ``"UTC"`` or ``"New York + 7"`` for MetaTrader server
+        time. Without it naive times are refused.
     on_crossed
         ``"drop"`` leaves out rows whose ask is below the bid, with a warning; the default refuses them.
 
@@ -76,9 +76,15 @@ def load_bars(
     frame = _read(data)
     facts = instrument if instrument is not None else find_instrument(symbol)
     return bars_from_frame(
-        frame, symbol=symbol, timeframe=Timeframe(timeframe), price=price, spread_pips=spread_pips, instrument=facts,
-        clock=clock, on_crossed=on_crossed,
-    )  # fmt: skip
+        frame,
+        symbol=symbol,
+        timeframe=Timeframe(timeframe),
+        price=price,
+        spread_pips=spread_pips,
+        instrument=facts,
+        clock=clock,
+        on_crossed=on_crossed,
+    )
 
 
 def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -101,7 +107,11 @@ def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
             raise MissingPackage("reading Parquet needs pyarrow: pip install 'seatrial[research]'") from e
     if name.endswith((".csv", ".csv.gz")):
         return pd.read_csv(path)
-    raise BarsError(must_be("data", "a .csv, .csv.gz or .parquet file", path.name, "convert it, or read it into a DataFrame"))
+    raise BarsError(
+        must_be(
+            "data", "a .csv, .csv.gz or .parquet file", path.name, "convert it, or read it into a DataFrame"
+        )
+    )
 
 
 def bars_from_frame(
@@ -117,7 +127,9 @@ def bars_from_frame(
 ) -> Bars:
     """Build bars from a DataFrame of decimal prices; see `load_bars`."""
     if price not in get_args(PriceKind):
-        raise BarsError(must_be("price", "bid, ask, mid or bidask", repr(price), "say which side the prices are of"))
+        raise BarsError(
+            must_be("price", "bid, ask, mid or bidask", repr(price), "say which side the prices are of")
+        )
     if on_crossed not in ("refuse", "drop"):
         raise BarsError(must_be("on_crossed", "refuse or drop", repr(on_crossed), "pick one"))
     if len(frame) == 0:
@@ -126,7 +138,9 @@ def bars_from_frame(
     ts = _times(frame, clock)
     if price == "bidask":
         if spread_pips is not None:
-            raise BarsError(must_be("spread_pips", "left out with price='bidask'", spread_pips, "the data has both sides"))
+            raise BarsError(
+                must_be("spread_pips", "left out with price='bidask'", spread_pips, "the data has both sides")
+            )
         columns = {n: _nearest(_column(frame, n, price), n, ts, instrument) for n in PRICE_COLUMNS}
     else:
         spread = _spread(frame, ts, spread_pips, instrument)
@@ -144,11 +158,13 @@ def bars_from_frame(
     if on_crossed == "drop":
         crossed = crossed_rows(columns)
         if crossed.any():
-            warnings.warn(f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=3)
+            warnings.warn(
+                f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=3
+            )
             keep = ~crossed
             ts, columns = ts[keep], {n: c[keep] for n, c in columns.items()}
             volume = None if volume is None else volume[keep]
-    return Bars(symbol, timeframe, instrument, ts, volume=volume, **columns)
+    return Bars.from_arrays(symbol, timeframe, ts, volume=volume, instrument=instrument, **columns)
 
 
 def _times(frame: pd.DataFrame, clock: PlatformClock | str | None) -> Ints:
@@ -157,14 +173,20 @@ def _times(frame: pd.DataFrame, clock: PlatformClock | str | None) -> Ints:
     raw: Any = frame["ts"] if "ts" in frame.columns else frame.index
     if pd.api.types.is_numeric_dtype(raw.dtype):
         raise BarsError(
-            must_be("ts", "tz-aware times in a column ts or the index", f"{raw.dtype} numbers",
-                    "convert them, e.g. frame['ts'] = pd.to_datetime(frame.ts, unit='s', utc=True)")
-        )  # fmt: skip
+            must_be(
+                "ts",
+                "tz-aware times in a column ts or the index",
+                f"{raw.dtype} numbers",
+                "convert them, e.g. frame['ts'] = pd.to_datetime(frame.ts, unit='s', utc=True)",
+            )
+        )
     if not pd.api.types.is_datetime64_any_dtype(raw.dtype):
         try:
             raw = pd.to_datetime(raw, format="ISO8601")
         except (ValueError, TypeError) as e:
-            raise BarsError(must_be("ts", "ISO 8601 times", str(e).split("\n")[0], "write it like 2017-03-01T08:00:00Z")) from e
+            raise BarsError(
+                must_be("ts", "ISO 8601 times", str(e).split("\n")[0], "write it like 2017-03-01T08:00:00Z")
+            ) from e
     times = pd.DatetimeIndex(raw)
     missing = times.isna()
     if missing.any():
@@ -172,9 +194,13 @@ def _times(frame: pd.DataFrame, clock: PlatformClock | str | None) -> Ints:
     if times.tz is None:
         if clock is None:
             raise BarsError(
-                must_be("ts", "tz-aware UTC bar opens", f"naive, e.g. {times[0].isoformat()}",
-                        "frame['ts'] = frame.ts.dt.tz_localize('UTC') if it is UTC, or clock='New York + 7' for server time")
-            )  # fmt: skip
+                must_be(
+                    "ts",
+                    "tz-aware UTC bar opens",
+                    f"naive, e.g. {times[0].isoformat()}",
+                    "frame.ts.dt.tz_localize('UTC') if they are UTC, or clock='New York + 7' for server time",
+                )
+            )
         wall: Ints = times.as_unit("ns").asi8
         return find_clock(clock).to_utc(wall)
     if clock is not None:
@@ -186,7 +212,12 @@ def _column(frame: pd.DataFrame, name: str, price: str) -> Floats:
     if name not in frame.columns:
         need = " ".join(PRICE_COLUMNS if price == "bidask" else _PARTS)
         raise BarsError(
-            must_be("columns", f"{need} (price={price!r})", " ".join(map(str, frame.columns)), f"rename or add {name!r}")
+            must_be(
+                "columns",
+                f"{need} (price={price!r})",
+                " ".join(map(str, frame.columns)),
+                f"rename or add {name!r}",
+            )
         )
     try:
         return np.asarray(frame[name].to_numpy(), dtype=np.float64)
@@ -207,9 +238,13 @@ def _nearest(values: Floats, name: str, ts: Ints, instrument: Instrument, per_po
     if big.any():
         i = int(np.argmax(big))
         raise BarsError(
-            must_be(f"{name} of {row_name(ts, i)}", f"at most {instrument.price(INT32_MAX)}", values[i],
-                    "use an instrument with fewer digits")
-        )  # fmt: skip
+            must_be(
+                f"{name} of {row_name(ts, i)}",
+                f"at most {instrument.price(INT32_MAX)}",
+                values[i],
+                "use an instrument with fewer digits",
+            )
+        )
     points = np.floor(exact + 0.5)
     finer = np.abs(exact - points) > _GRID_TOLERANCE
     if finer.any():
@@ -234,17 +269,29 @@ def _spread(
             if bad.any():
                 i = int(np.argmax(bad))
                 raise BarsError(
-                    must_be(f"spread_points of {row_name(ts, i)}", "whole points", whole[i], "repair it or give spread_pips")
+                    must_be(
+                        f"spread_points of {row_name(ts, i)}",
+                        "whole points",
+                        whole[i],
+                        "repair it or give spread_pips",
+                    )
                 )
         column = column.astype(np.int64)
         if (column < 0).any():
             i = int(np.argmax(column < 0))
-            raise BarsError(must_be(f"spread_points of {row_name(ts, i)}", "0 or more", column[i], "drop the row"))
+            raise BarsError(
+                must_be(f"spread_points of {row_name(ts, i)}", "0 or more", column[i], "drop the row")
+            )
         return np.asarray(column)
     if spread_pips is None:
         if instrument.default_spread_pips is None:
             raise BarsError(
-                must_be("spread_pips", f"given for {instrument.symbol}", "None and no default", "say the spread, e.g. 0.8")
+                must_be(
+                    "spread_pips",
+                    f"given for {instrument.symbol}",
+                    "None and no default",
+                    "say the spread, e.g. 0.8",
+                )
             )
         pips = instrument.default_spread_pips
     else:
@@ -252,6 +299,11 @@ def _spread(
     points = pips * instrument.points_per_pip
     if points < 0 or points != points.to_integral_value():
         raise BarsError(
-            must_be("spread_pips", f"0 or more and a multiple of {1 / instrument.points_per_pip:g}", pips, "round it")
+            must_be(
+                "spread_pips",
+                f"0 or more and a multiple of {1 / instrument.points_per_pip:g}",
+                pips,
+                "round it",
+            )
         )
     return int(points)

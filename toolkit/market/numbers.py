@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from numbers import Integral, Real
 
 from toolkit.errors import BadInput, must_be
 
 Number = Decimal | int | float | str
 """What a user may write where the toolkit needs an exact number."""
+
+EXACT = Context(prec=200, traps=[InvalidOperation, DivisionByZero, Overflow, Clamped, Inexact])
+"""Context for sums and products that must be exact, whatever decimal context a notebook has set; raises otherwise."""
+
+ROUNDING = Context(prec=200, traps=[InvalidOperation, DivisionByZero, Overflow])
+"""The same for steps that are meant to round, such as booking money."""
+
+_WORDS = Context(prec=28, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 _MONEY_DIGITS = {
     "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
@@ -47,6 +55,11 @@ def to_decimal(value: object, what: str, error: type[BadInput] = BadInput) -> De
     return number
 
 
+def ratio(num: int, den: int) -> Decimal:
+    """Return an exact ratio as a Decimal: exact when it has at most 28 digits, else correctly rounded to 28."""
+    return _WORDS.divide(Decimal(num), Decimal(den))
+
+
 def plain(number: Decimal) -> str:
     """Return the one way a Decimal is written in canonical JSON: no exponent, no trailing zeros."""
     text = format(number, "f")
@@ -59,5 +72,7 @@ def money_digits(currency: str) -> int:
     """Return how many decimals money of a currency is booked with (USD 2, JPY 0)."""
     code = currency.upper()
     if not code.isalnum() or not 3 <= len(code) <= 5:
-        raise BadInput(must_be("currency", "a code of 3 to 5 letters such as USD", repr(currency), "use the ISO 4217 code"))
+        raise BadInput(
+            must_be("currency", "a code of 3 to 5 letters such as USD", repr(currency), "use the ISO 4217 code")
+        )
     return _MONEY_DIGITS.get(code, 2)

@@ -40,9 +40,17 @@ class PlatformClock:
         try:
             ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError) as e:
-            raise BadInput(must_be("zone", "an IANA time zone", repr(self.zone), "write it like 'Europe/Athens'")) from e
-        if isinstance(self.shift_minutes, bool) or not isinstance(self.shift_minutes, int) or abs(self.shift_minutes) > 1440:
-            raise BadInput(must_be("shift_minutes", "whole minutes within a day", repr(self.shift_minutes), "7 h are 420"))
+            raise BadInput(
+                must_be("zone", "an IANA time zone", repr(self.zone), "write it like 'Europe/Athens'")
+            ) from e
+        if (
+            isinstance(self.shift_minutes, bool)
+            or not isinstance(self.shift_minutes, int)
+            or abs(self.shift_minutes) > 1440
+        ):
+            raise BadInput(
+                must_be("shift_minutes", "whole minutes within a day", repr(self.shift_minutes), "7 h are 420")
+            )
 
     @property
     def name(self) -> str:
@@ -70,7 +78,7 @@ class PlatformClock:
         Raises
         ------
         BadInput
-            When a wall time was skipped or shown twice by a daylight-saving change, so that its UTC moment is not known.
+            When a daylight-saving change skipped a wall time or showed it twice, so that its moment is unknown.
         """
         wall = np.asarray(wall, dtype=np.int64)
         moments, offsets = _transitions(self)
@@ -88,10 +96,15 @@ class PlatformClock:
             shown = (_FIRST + timedelta(microseconds=int(wall[i]) // 1000)).replace(tzinfo=None).isoformat()
             was = "shown twice" if ambiguous[i] else "skipped"
             raise BadInput(
-                must_be(f"time {shown} of row {i} on the clock {self.name}", "shown once",
-                        f"{was} by a daylight-saving change", "drop the row or give UTC times")
-            )  # fmt: skip
-        return np.where(first_ok, first, second)
+                must_be(
+                    f"time {shown} of row {i} on the clock {self.name}",
+                    "shown once",
+                    f"{was} by a daylight-saving change",
+                    "drop the row or give UTC times",
+                )
+            )
+        utc: Ints = np.where(first_ok, first, second)
+        return utc
 
 
 def find_clock(name: PlatformClock | str) -> PlatformClock:
@@ -133,12 +146,13 @@ def day_starts(days: Ints, clock: PlatformClock | str = UTC_CLOCK) -> Ints:
     # Midnight shown twice: the first; midnight skipped: the moment of the change.
     first_ok = found.from_utc(first) == wall
     second_ok = found.from_utc(second) == wall
-    return np.where(first_ok, first, np.where(second_ok, second, moments[later]))
+    starts: Ints = np.where(first_ok, first, np.where(second_ok, second, moments[later]))
+    return starts
 
 
 @cache
 def _transitions(clock: PlatformClock) -> tuple[Ints, Ints]:
-    """Return the moments from which each offset holds, and the offsets (wall minus UTC), in nanoseconds, 1970 to 2100."""
+    """Return from when each offset holds and the offsets (wall minus UTC), in nanoseconds, 1970 to 2100."""
     zone = ZoneInfo(clock.zone)
     shift = timedelta(minutes=clock.shift_minutes)
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from toolkit.clock import to_utc
 from toolkit.errors import QuoteError, must_be
-from toolkit.market.numbers import to_decimal
+from toolkit.market.numbers import EXACT, to_decimal
 
 _TWO = Decimal(2)
 
@@ -59,7 +59,12 @@ class Quote:
             raise QuoteError(must_be("bid", "above 0", bid, "drop the quote"))
         if ask < bid:
             raise QuoteError(
-                must_be("ask", f"at or above the bid {bid}", ask, "swap the two if they are mixed up, else drop the quote")
+                must_be(
+                    "ask",
+                    f"at or above the bid {bid}",
+                    ask,
+                    "swap the two if they are mixed up, else drop the quote",
+                )
             )
         object.__setattr__(self, "bid", bid)
         object.__setattr__(self, "ask", ask)
@@ -72,12 +77,12 @@ class Quote:
     @property
     def mid(self) -> Decimal:
         """Return the middle between bid and ask."""
-        return (self.bid + self.ask) / _TWO
+        return EXACT.divide(EXACT.add(self.bid, self.ask), _TWO)
 
     @property
     def spread(self) -> Decimal:
         """Return ask minus bid, in price units."""
-        return self.ask - self.bid
+        return EXACT.subtract(self.ask, self.bid)
 
     def price_for(self, side: Side) -> Decimal:
         """Return what an order of that side is executed at: BUY pays the ask, SELL gets the bid."""

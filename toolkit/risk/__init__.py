@@ -1,1 +1,5 @@
 """Position sizing and guardrails."""
+
+from toolkit.risk.management import PositionSize, calculate_position_size
+
+__all__ = ["PositionSize", "calculate_position_size"]

