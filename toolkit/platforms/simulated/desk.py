@@ -34,11 +34,11 @@ class VenueRules:
     freeze_level_points
         Closer than this to its trigger, a stop, target or pending order can no longer be changed.
     strict_stops
-        True: a stop or target must lie beyond the closing quote (bid for a long), as MetaTrader 5 demands. False: beyond the
-        entry quote, as the backtest has it, where a stop inside the spread is legal and costs the spread.
+        True: a stop or target must lie beyond the closing quote (bid for a long), as MetaTrader 5 demands. False:
+        beyond the entry quote, as the backtest has it, where a stop inside the spread is legal and costs the spread.
     check_margin
-        True: an entry beyond the free margin is refused (NO_MONEY). The fill rules of the backtest do not model margin yet, so
-        the paper venue does not either; the MetaTrader 5 double does.
+        True: an entry beyond the free margin is refused (NO_MONEY). The fill rules of the backtest do not model
+        margin yet, so the paper venue does not either; the MetaTrader 5 double does.
     """
 
     stops_level_points: int = 0
@@ -104,7 +104,8 @@ class OrderDesk:
         except ConversionRateMissing as e:
             return Reply(Outcome.NOT_ACCEPTED, "NO_CONVERSION_RATE", str(e))
 
-    # --- entries -----------------------------------------------------------------------------------------------------
+    # --- entries
+    # -----------------------------------------------------------------------------------------------------
 
     def _open(self, command: OpenOrder, ns: int, fault: Fault | None) -> Reply:
         instrument = self._prices.instrument(command.symbol)
@@ -180,7 +181,8 @@ class OrderDesk:
         self._ledger.end_order(order, "filled", ns)
         return self._state.positions.get(deal.position_id)
 
-    # --- exits and changes -------------------------------------------------------------------------------------------
+    # --- exits and changes
+    # -------------------------------------------------------------------------------------------
 
     def _close(self, command: ClosePosition, ns: int, fault: Fault | None) -> Reply:
         position = self._position(command.position_id)
@@ -253,7 +255,8 @@ class OrderDesk:
         self._ledger.end_order(order, "cancelled", ns)
         return Reply(Outcome.DONE, "DONE", "the order is cancelled", order.order_id, symbol=order.symbol)
 
-    # --- checks ------------------------------------------------------------------------------------------------------
+    # --- checks
+    # ------------------------------------------------------------------------------------------------------
 
     def _quote(self, symbol: str, ns: int) -> tuple[int, int]:
         quote = self._prices.quote(symbol, ns)
@@ -281,7 +284,7 @@ class OrderDesk:
         if instrument.lots(steps) != lots or not instrument.min_steps <= steps <= instrument.max_steps:
             raise _final(
                 "INVALID_VOLUME",
-                f"{what} must be {instrument.volume_min} to {instrument.volume_max} in steps of {instrument.volume_step}, "
+                f"{what} must be {instrument.volume_min} to {instrument.volume_max} by {instrument.volume_step}, "
                 f"was {lots}: round down to the step",
             )
         return steps
@@ -317,7 +320,7 @@ class OrderDesk:
                 side = "below" if (name == "stop_loss") == (sign > 0) else "above"
                 raise _final(
                     "INVALID_STOPS",
-                    f"{name} must be {side} {reference} points by at least {max(least, 1)}, was {level}: move it away or leave it out",
+                    f"{name} must be {side} {reference} points by at least {max(least, 1)}, was {level}: move it away",
                 )
             if level < 0:
                 raise _final("INVALID_STOPS", f"{name} must be above 0, was {level} points: use a nearer stop")
@@ -345,7 +348,7 @@ class OrderDesk:
             money = self._prices.account.money
             raise _final(
                 "NO_MONEY",
-                f"margin must be at most the free {money(free)} {self._prices.account.currency}, was {money(need)}: trade less",
+                f"margin must be at most the free {money(free)}, was {money(need)}: trade less",
             )
 
     def _done(self, order: Order, deals: list[int], steps: int, price: int, *, protected: bool = True) -> Reply:

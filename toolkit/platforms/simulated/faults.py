@@ -1,7 +1,7 @@
 """Faults a venue can be told to show: scripted by the n-th command, or drawn from a seed.
 
-What happens to a command is a pure function of the script and of how many commands the account has received, and that count
-is in the journal: a venue that was killed and opened again goes on in the same script.
+What happens to a command is a pure function of the script and of how many commands the account has received, and that
+count is in the journal: a venue that was killed and opened again goes on in the same script.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class FaultScript:
     faults
         Scripted faults; the first that applies to a command wins.
     seed, rates
-        With a seed, a command without a scripted fault meets one of ``rates`` (kind -> probability), drawn from the seed and
-        the command's number alone.
+        With a seed, a command without a scripted fault meets one of ``rates`` (kind -> probability), drawn from the
+        seed and the command's number alone.
     wrong_side
         Plant: fills happen on the wrong side of the spread (the demo's ``fill_side``).
     extra_slippage_points

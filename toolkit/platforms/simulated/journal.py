@@ -1,8 +1,8 @@
 """The venue's journal: one SQLite file per account, committed before the venue answers.
 
-The file is the venue. What is not in it did not happen, so a process may be killed at any instruction and the next one
-opens the same book. Only one process may have it open (an OS lock beside the file); readers elsewhere may look, since the
-file is in WAL mode.
+The file is the venue. What is not in it did not happen, so a process may be killed at any instruction and the next
+one opens the same book. Only one process may have it open (an OS lock beside the file); readers elsewhere may look,
+since the file is in WAL mode.
 """
 
 from __future__ import annotations
@@ -15,41 +15,39 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import PlatformError
+from toolkit.errors import PlatformError, must_be
 from toolkit.execution.ports import OrderType
 from toolkit.platforms.file_lock import FileLock
 from toolkit.platforms.simulated.records import Deal, LateCommand, Order, Position, VenueState
 
 FORMAT = 1
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE positions (
-  position_id INTEGER PRIMARY KEY, ticket INTEGER NOT NULL, symbol TEXT NOT NULL, sign INTEGER NOT NULL,
-  steps INTEGER NOT NULL, cost INTEGER NOT NULL, opened_ns INTEGER NOT NULL, stop_points INTEGER NOT NULL,
-  target_points INTEGER NOT NULL, swap INTEGER NOT NULL, tag TEXT NOT NULL, magic INTEGER NOT NULL, label TEXT NOT NULL);
-CREATE TABLE orders (
-  order_id INTEGER PRIMARY KEY, action TEXT NOT NULL, symbol TEXT NOT NULL, sign INTEGER NOT NULL, order_type TEXT NOT NULL,
-  steps INTEGER NOT NULL, filled_steps INTEGER NOT NULL, state TEXT NOT NULL, placed_ns INTEGER NOT NULL,
-  done_ns INTEGER NOT NULL, price_points INTEGER NOT NULL, stop_points INTEGER NOT NULL, target_points INTEGER NOT NULL,
-  expires_ns INTEGER NOT NULL, position_id INTEGER NOT NULL, tag TEXT NOT NULL, sent_tag TEXT NOT NULL,
-  magic INTEGER NOT NULL, label TEXT NOT NULL);
-CREATE INDEX orders_done ON orders (done_ns);
-CREATE INDEX orders_working ON orders (state) WHERE state = 'working';
-CREATE TABLE deals (
-  deal_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, position_id INTEGER NOT NULL, symbol TEXT NOT NULL,
-  sign INTEGER NOT NULL, entry TEXT NOT NULL, steps INTEGER NOT NULL, price_points INTEGER NOT NULL, profit INTEGER NOT NULL,
-  commission INTEGER NOT NULL, swap INTEGER NOT NULL, at_ns INTEGER NOT NULL, reason TEXT NOT NULL, tag TEXT NOT NULL,
-  magic INTEGER NOT NULL, label TEXT NOT NULL, stop_points INTEGER NOT NULL, target_points INTEGER NOT NULL);
-CREATE INDEX deals_at ON deals (at_ns);
-CREATE TABLE quotes (symbol TEXT PRIMARY KEY, bid INTEGER NOT NULL, ask INTEGER NOT NULL, at_ns INTEGER NOT NULL)
-  WITHOUT ROWID;
-CREATE TABLE late (sequence INTEGER PRIMARY KEY, due_ns INTEGER NOT NULL, command TEXT NOT NULL);
-"""
-
 
 def _columns(record: type) -> str:
     return ", ".join(f.name for f in fields(record))
+
+
+def _table(name: str, record: type) -> str:
+    """Return the statement that makes a table of a record: its first field is the key, whole numbers and text."""
+    kinds = {"int": "INTEGER", "str": "TEXT", "OrderState": "TEXT", "OrderType": "TEXT"}
+    columns = [f"{f.name} {kinds[str(f.type)]} NOT NULL" for f in fields(record)]
+    columns[0] = f"{fields(record)[0].name} INTEGER PRIMARY KEY"
+    return f"CREATE TABLE {name} ({', '.join(columns)})"
+
+
+_SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE quotes (symbol TEXT PRIMARY KEY, bid INTEGER NOT NULL, ask INTEGER NOT NULL, at_ns INTEGER NOT NULL)",
+    _table("positions", Position),
+    _table("orders", Order),
+    _table("deals", Deal),
+    _table("late", LateCommand),
+    "CREATE INDEX orders_done ON orders (done_ns)",
+    "CREATE INDEX orders_working ON orders (state) WHERE state = 'working'",
+    "CREATE INDEX orders_tag ON orders (sent_tag, action)",
+    "CREATE INDEX deals_at ON deals (at_ns)",
+    "CREATE INDEX deals_position ON deals (position_id)",
+)
 
 
 def _insert(table: str, record: type) -> str:
@@ -75,6 +73,9 @@ class Changes:
         self.deals: list[Deal] = []
         self.late: list[LateCommand] = []
         self.gone_late: list[int] = []
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 class Journal:
@@ -107,15 +108,16 @@ class Journal:
     def _prepare(self) -> None:
         with self.transaction():
             if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
-                for statement in _SCHEMA.split(";"):
-                    if statement.strip():
-                        self._db.execute(statement)
+                for statement in _SCHEMA:
+                    self._db.execute(statement)
                 self.put_meta("format", FORMAT)
                 return
         found = self.meta("format")
         if found != FORMAT:
             raise PlatformError(
-                f"venue journal format must be {FORMAT}, was {found}: open {self.path.name} with the toolkit that wrote it"
+                must_be(
+                    "venue journal format", str(FORMAT), found, f"open {self.path.name} with the toolkit that wrote it"
+                )
             )
 
     @contextmanager
@@ -190,7 +192,8 @@ class Journal:
     def ended_orders(self, since_ns: int, until_ns: int) -> list[Order]:
         """Return the orders that ended within the span, both ends included, oldest first."""
         rows = self._db.execute(
-            f"SELECT {_columns(Order)} FROM orders WHERE state <> 'working' AND done_ns BETWEEN ? AND ? ORDER BY order_id",  # noqa: S608
+            f"SELECT {_columns(Order)} FROM orders"  # noqa: S608
+            " WHERE state <> 'working' AND done_ns BETWEEN ? AND ? ORDER BY order_id",
             (since_ns, until_ns),
         )
         return [_order(row) for row in rows]

@@ -139,7 +139,8 @@ class Ledger:
 
     def _release(self, position: Position, price: int, steps: int, ns: int) -> tuple[int, int]:
         """Take ``steps`` out of a position; return profit and swap of that part."""
-        # in a netted position the average price need not be a whole point: the part's cost is rounded, the rest keeps the rest
+        # in a netted position the average price need not be a whole point: the part's cost is rounded, the rest keeps
+        # the rest
         cost = (2 * position.cost * steps + position.steps) // (2 * position.steps)
         swap = position.swap * steps // position.steps
         num, den = self.prices.point_value(position.symbol, ns)

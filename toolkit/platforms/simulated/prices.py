@@ -1,10 +1,10 @@
-"""What the venue knows of symbols: contract facts, current quotes, the value of a point and the margin of a position."""
+"""What the venue knows of symbols: contract facts, quotes, the value of a point and margin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from toolkit.errors import BadInput, ConversionRateMissing, PlatformError, UnknownSymbol, must_be
+from toolkit.errors import BadInput, ConversionRateMissing, UnknownSymbol, must_be
 from toolkit.market import Bars, Instrument, Rate, contract
 from toolkit.market.conversion import mid_rate
 from toolkit.platforms.simulated.records import VenueState
@@ -26,27 +26,10 @@ class VenuePrices:
         self._costs: dict[str, Costs] = {}
         self._values: dict[tuple[str, int, int], tuple[int, int]] = {}
 
-    def add_instrument(self, symbol: str, instrument: Instrument) -> None:
-        """Make a symbol tradable; other facts for a known symbol are refused."""
-        known = self.instruments.get(symbol)
-        if known is not None and known != instrument:
-            before, after = known.facts(), instrument.facts()
-            changed = ", ".join(f"{k} {before[k]} -> {after[k]}" for k in before if before[k] != after[k])
-            raise PlatformError(
-                must_be(
-                    f"{symbol} at the venue",
-                    "one set of contract facts",
-                    f"given twice ({changed})",
-                    "open another paper account for the other facts",
-                )
-            )
-        self.instruments[symbol] = instrument
-
     def load(self, symbol: str, bars: Bars) -> None:
         """Price a symbol by recorded bars from now on."""
         if len(bars) == 0:
             raise BadInput(must_be("replay", "at least one bar", "empty", "load bars with rows"))
-        self.add_instrument(symbol, bars.instrument)
         self.replays[symbol] = Replay(bars)
 
     def instrument(self, symbol: str) -> Instrument:
@@ -56,9 +39,7 @@ class VenuePrices:
         except KeyError:
             have = ", ".join(self.instruments) or "none"
             raise UnknownSymbol(
-                must_be(
-                    "symbol", f"one this venue trades ({have})", repr(symbol), "load its replay or pass its instrument"
-                )
+                must_be("symbol", f"one of {have}", repr(symbol), "load its replay or pass its instrument")
             ) from None
 
     def quote(self, symbol: str, ns: int) -> tuple[int, int, int] | None:
@@ -74,7 +55,8 @@ class VenuePrices:
         return found
 
     def rate(self, frm: str, ns: int) -> Rate:
-        """Return the rate into the account's currency: one pair, else two, by the mid of the last close at or before ``ns``.
+        """Return the rate into the account's currency by the last mids at or before ``ns``: one pair, else two.
+
 
         Raises
         ------
@@ -126,7 +108,7 @@ class VenuePrices:
         return found
 
     def margin(self, symbol: str, steps: int, price_points: int, ns: int) -> int:
-        """Return the margin of a position in minor units, by the instrument's margin mode and the account's leverage."""
+        """Return the margin of a position in minor units, by its margin mode and the leverage."""
         instrument = self.instrument(symbol)
         by_base = instrument.margin_mode.startswith("forex") and instrument.base_currency is not None
         currency = str(instrument.base_currency) if by_base else instrument.quote_currency

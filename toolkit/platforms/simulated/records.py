@@ -14,8 +14,8 @@ from toolkit.execution.ports import OrderState, OrderType
 class Position:
     """An open position.
 
-    ``cost`` is the sum of price points times steps over the fills that made it, so that averaging (netting) and partial
-    closes stay exact: what a partial close takes away, the rest no longer has.
+    ``cost`` is the sum of price points times steps over the fills that made it, so that averaging (netting) and
+    partial closes stay exact: what a partial close takes away, the rest no longer has.
     """
 
     position_id: int

@@ -1,8 +1,8 @@
 """The venue's clock: what falls due, in which order, and the jump over all the time in which nothing does.
 
-Order at one moment: the range of the bars that end there, expiries, the open of the bars that begin there, late commands.
-The next due event is searched once, over whole columns, and kept until a position, an order or a series changes; moving the
-clock to before it is a comparison.
+Order at one moment: the range of the bars that end there, expiries, the open of the bars that begin there, late
+commands. The next due event is searched once, over whole columns, and kept until a position, an order or a series
+changes; moving the clock to before it is a comparison.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Timeline:
         self._state.clock_ns = self._ranges_to = self._opens_to = to_ns
         return len(self._ledger.changes.deals) - before
 
-    # --- search ------------------------------------------------------------------------------------------------------
+    # --- search
+    # ------------------------------------------------------------------------------------------------------
 
     def _search(self) -> Event:
         found: Event = (_NEVER, RANGE)
@@ -116,7 +117,8 @@ class Timeline:
             return (int(replay.open_ns[i]), OPEN)
         return (int(replay.close_ns[i]), RANGE)
 
-    # --- what falls due ----------------------------------------------------------------------------------------------
+    # --- what falls due
+    # ----------------------------------------------------------------------------------------------
 
     def _apply(self, moment: int, phase: int) -> None:
         if phase == EXPIRY:
@@ -172,8 +174,8 @@ class Timeline:
     def _stop_in_fill_bar(self, order: Order, position: Position, replay: Replay, i: int) -> None:
         """Watch the stop of a pending order in the bar that filled it; its target only from the next bar on.
 
-        Within one bar the path is unknown. A stop the price may have reached after the fill counts as reached; where the
-        bar began beyond the stop (only a STOP order can), it counts if the bar also ended there.
+        Within one bar the path is unknown. A stop the price may have reached after the fill counts as reached; where
+        the bar began beyond the stop (only a STOP order can), it counts if the bar also ended there.
         """
         bars, stop, sign = replay.bars, position.stop_points, position.sign
         if not stop or position.position_id not in self._state.positions:
