@@ -1,14 +1,13 @@
-"""The live charts, on Bokeh column sources: a price chart with its trades, and an equity chart that is also its navigator.
+"""The live price chart, on Bokeh column sources.
 
-The horizontal axis counts bars, so nights and weekends leave no holes; labels and tooltips show the time. The browser holds
-only the candles around the visible span: panning past its edge asks the server for more, zooming out merges bars.
+The horizontal axis counts bars, so nights and weekends leave no holes; labels and tooltips show the time. The browser
+holds only the candles around the visible span: panning past its edge asks the server for more, zooming out merges bars.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from panel_app import theme
+from panel_app.formatting import money, sentence
 from panel_app.views import series
 from toolkit.clock import to_ns
 
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from toolkit.store.queries import TradeRow
 
 MOST_CANDLES = 1500  # in the browser at once, about three screens full
-MOST_POINTS = 4000
 FIRST_SPAN = 180  # bars shown when a run is opened
+
+_MARK = ("x", "y", "text", "colour")
+_LINK = ("x0", "y0", "x1", "y1", "colour")
+_LEVEL = ("x0", "x1", "y", "colour")
+_SHAPES = {"long": "triangle", "short": "inverted_triangle", "exit": "circle"}
 
 # Labels are looked up in the axis source: bar number -> open time. Between known bars the nearest earlier one counts.
 _TICKS = """
@@ -53,14 +57,16 @@ return at.getUTCDate() + " " + month + " " + two(at.getUTCHours()) + ":" + two(a
 """
 
 
-def _ticks(axis: ColumnDataSource, x_range: Range1d) -> CustomJSTickFormatter:
+def bar_ticks(axis: ColumnDataSource, x_range: Range1d) -> CustomJSTickFormatter:
+    """Return a formatter that shows bar numbers as times; ``axis`` has columns n (bar number) and ms (its open)."""
     return CustomJSTickFormatter(args={"axis": axis, "range": x_range, "step": 64}, code=_TICKS)
 
 
-def _clean(plot: Any) -> None:
+def plain(plot: Any) -> None:
+    """Give a figure the look that all charts share."""
     plot.toolbar.logo = None
-    plot.min_border_left = 64
-    plot.min_border_right = 8
+    plot.min_border_left = 8
+    plot.min_border_right = 70
     plot.xgrid.grid_line_color = None
     plot.yaxis.ticker.desired_num_ticks = 6
 
@@ -85,14 +91,13 @@ class PriceChart:
         self.x_range = Range1d(start=max(-2.0, end - FIRST_SPAN), end=end, min_interval=20)
         self.candles = ColumnDataSource(series.candles(bars, 0, 0))
         self.axis = ColumnDataSource(data={"n": [], "ms": []})
-        self.marks = {
-            name: ColumnDataSource(data={"x": [], "y": [], "text": [], "colour": []})
-            for name in ("long", "short", "exit")
-        }
-        self.links = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": [], "colour": []})
-        self.levels = {
-            name: ColumnDataSource(data={"x0": [], "x1": [], "y": []}) for name in ("stop_loss", "take_profit")
-        }
+        self._digits = bars.instrument.digits or 5
+        self._drawn: set[object] = set()
+        self.marks = {name: ColumnDataSource(data={c: [] for c in _MARK}) for name in _SHAPES}
+        self.links = ColumnDataSource(data={c: [] for c in _LINK})
+        self.past_levels = ColumnDataSource(data={c: [] for c in _LEVEL})
+        self.open_marks = ColumnDataSource(data={c: [] for c in (*_MARK, "marker")})
+        self.open_levels = ColumnDataSource(data={c: [] for c in _LEVEL})
         self.figure = self._draw(height)
         self._load()
         for edge in ("start", "end"):
@@ -117,37 +122,37 @@ class PriceChart:
             self._load()
 
     def show_trades(self, trades: Sequence[TradeRow]) -> None:
-        """Draw these trades, replacing what was drawn."""
-        if not len(self.bars):
-            return
-        digits = self.bars.instrument.digits or 5
-        marks: dict[str, dict[str, list[Any]]] = {
-            name: {"x": [], "y": [], "text": [], "colour": []} for name in self.marks
-        }
-        links: dict[str, list[Any]] = {name: [] for name in ("x0", "y0", "x1", "y1", "colour")}
-        levels: dict[str, dict[str, list[Any]]] = {name: {"x0": [], "x1": [], "y": []} for name in self.levels}
+        """Draw the closed trades that are not drawn yet, and all open ones anew."""
+        marks: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _SHAPES}
+        links: list[tuple[Any, ...]] = []
+        past: list[tuple[Any, ...]] = []
+        now: list[tuple[Any, ...]] = []
+        levels: list[tuple[Any, ...]] = []
         for trade in trades:
-            x0 = self._row(trade.entry_time)
-            x1 = self._row(trade.exit_time) if trade.exit_time else self.stop + 2
-            side = "long" if trade.side == "BUY" else "short"
-            entry = float(trade.entry_price)
-            _mark(marks[side], x0, entry, f"{trade.side} {trade.lots} at {trade.entry_price:.{digits}f}", theme.ACCENT)
-            if trade.exit_time and trade.exit_price is not None:
-                profit = trade.profit or Decimal(0)
-                colour = theme.money_colour(float(profit))
-                words = (trade.exit_reason or "closed").replace("_", " ")
-                _mark(marks["exit"], x1, float(trade.exit_price), f"{words} {profit:+,.2f}", colour)
-                for name, value in zip(links, (x0, entry, x1, float(trade.exit_price), colour), strict=True):
-                    links[name].append(value)
-            for name, level in (("stop_loss", trade.stop_loss), ("take_profit", trade.take_profit)):
-                if level is not None:
-                    for column, value in zip(("x0", "x1", "y"), (x0, max(x1, x0 + 0.5), float(level)), strict=True):
-                        levels[name][column].append(value)
-        for name, columns in marks.items():
-            self.marks[name].data = columns
-        self.links.data = links
-        for name, columns in levels.items():
-            self.levels[name].data = columns
+            shape = "long" if trade.side == "BUY" else "short"
+            x0, entry = self._row(trade.entry_time), float(trade.entry_price)
+            mark = (x0, entry, f"{trade.side} {trade.lots} at {trade.entry_price:.{self._digits}f}", theme.ACCENT)
+            if trade.exit_time is None or trade.exit_price is None:
+                now.append((*mark, _SHAPES[shape]))
+                levels.extend(_levels(trade, x0, self.stop + 4))
+            elif trade.trade_id not in self._drawn:
+                self._drawn.add(trade.trade_id)
+                x1, left = self._row(trade.exit_time), float(trade.exit_price)
+                colour = theme.money_colour(float(trade.profit))
+                words = f"{sentence(trade.exit_reason)} {money(trade.net, signed=True)}"
+                marks[shape].append(mark)
+                marks["exit"].append((x1, left, words, colour))
+                links.append((x0, entry, x1, left, colour))
+                past.extend(_levels(trade, x0, max(x1, x0 + 0.6)))
+        for name, rows in marks.items():
+            if rows:
+                self.marks[name].stream(_columns(_MARK, rows))
+        if links:
+            self.links.stream(_columns(_LINK, links))
+        if past:
+            self.past_levels.stream(_columns(_LEVEL, past))
+        self.open_marks.data = _columns((*_MARK, "marker"), now)
+        self.open_levels.data = _columns(_LEVEL, levels)
 
     def go_to(self, moment: datetime) -> None:
         """Bring the bar of that moment to the middle of the chart."""
@@ -206,10 +211,10 @@ class PriceChart:
             y_axis_location="right",
             name="price",
         )
-        _clean(plot)
+        plain(plot)
         digits = self.bars.instrument.digits or 5
         plot.yaxis.formatter = NumeralTickFormatter(format=f"0.{'0' * digits}")
-        plot.xaxis.formatter = _ticks(self.axis, self.x_range)
+        plot.xaxis.formatter = bar_ticks(self.axis, self.x_range)
         wick = {"color": theme.CANDLE, "line_width": 1}
         plot.segment("x", "high", "x", "top", source=self.candles, **wick)
         plot.segment("x", "bottom", "x", "low", source=self.candles, **wick)
@@ -223,23 +228,27 @@ class PriceChart:
                 tooltips=[("time", "@ms{%F %H:%M} UTC"), ("open", "@open"), ("high", "@high"), ("low", "@low"),
                           ("close", "@close")],
                 formatters={"@ms": "datetime"},
-            )  # fmt: skip
-        )
-        for name, colour in (("stop_loss", theme.LEVEL_STOP), ("take_profit", theme.LEVEL_TARGET)):
-            plot.segment("x0", "y", "x1", "y", source=self.levels[name], color=colour, line_width=1.5,
-                         line_dash="dotted", alpha=0.9)  # fmt: skip
+            )
+        )  # fmt: skip
+        for source, alpha in ((self.past_levels, 0.55), (self.open_levels, 1.0)):
+            plot.segment("x0", "y", "x1", "y", source=source, color="colour", line_width=1.5, line_dash="dotted",
+                         alpha=alpha)  # fmt: skip
         plot.segment("x0", "y0", "x1", "y1", source=self.links, color="colour", line_width=1.5, line_dash="dashed")
-        shapes = {"long": "triangle", "short": "inverted_triangle", "exit": "circle"}
+        edge = {"color": "colour", "line_color": "white", "line_width": 1}
         drawn = [
-            plot.scatter("x", "y", source=self.marks[name], marker=shape, size=8 if name == "exit" else 12,
-                         color="colour", line_color="white", line_width=1)
-            for name, shape in shapes.items()
-        ]  # fmt: skip
+            plot.scatter("x", "y", source=self.marks[name], marker=shape, size=8 if name == "exit" else 12, **edge)
+            for name, shape in _SHAPES.items()
+        ]
+        drawn.append(plot.scatter("x", "y", source=self.open_marks, marker="marker", size=14, **edge))
         plot.add_tools(HoverTool(renderers=drawn, tooltips="@text", point_policy="snap_to_data"))
         plot.on_event(DoubleTap, lambda _: self.follow())
         return plot
 
 
-def _mark(columns: dict[str, list[Any]], x: float, y: float, text: str, colour: str) -> None:
-    for name, value in zip(("x", "y", "text", "colour"), (x, y, text, colour), strict=True):
-        columns[name].append(value)
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _levels(trade: TradeRow, x0: float, x1: float) -> list[tuple[Any, ...]]:
+    both = ((trade.stop_loss, theme.LEVEL_STOP), (trade.take_profit, theme.LEVEL_TARGET))
+    return [(x0, x1, float(level), colour) for level, colour in both if level is not None]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.clock import to_ns
+
 if TYPE_CHECKING:
     from toolkit.market import Bars
+    from toolkit.store.records import TradeRow
 
 Columns = dict[str, NDArray[Any]]
-CANDLE_COLUMNS = ("x", "width", "ms", "open", "high", "low", "close", "top", "bottom", "kind")
+CANDLE_COLUMNS = ("x", "width", "ms", "open", "high", "low", "close", "top", "bottom", "fill")
 
 
 def merge_factor(count: int, most: int) -> int:
@@ -31,12 +37,12 @@ def candles(bars: Bars, start: int, stop: int, factor: int = 1) -> Columns:
     -------
     dict
         ``x`` centre and ``width`` in bar numbers, ``ms`` open time in epoch milliseconds, ``open high low close`` (bid),
-        ``top`` and ``bottom`` of the body, ``kind`` "up" or "down".
+        ``top`` and ``bottom`` of the body, ``fill`` its opacity: falling bars are solid.
     """
     start = max(0, (start // factor) * factor)
     stop = min(stop, len(bars))
     if stop <= start:
-        return {name: np.empty(0, dtype=object if name == "kind" else np.float64) for name in CANDLE_COLUMNS}
+        return {name: np.empty(0) for name in CANDLE_COLUMNS}
     edges = np.arange(start, stop, factor)
     lasts = np.minimum(edges + factor, stop) - 1
     opened = bars.open[edges]
@@ -54,7 +60,7 @@ def candles(bars: Bars, start: int, stop: int, factor: int = 1) -> Columns:
         "close": closed,
         "top": np.maximum(opened, closed),
         "bottom": np.minimum(opened, closed),
-        "kind": np.where(closed >= opened, "up", "down").astype(object),
+        "fill": np.where(closed >= opened, 0.12, 1.0),
     }
 
 
@@ -64,7 +70,7 @@ def row_of(ts: NDArray[np.int64], moments_ns: NDArray[np.int64]) -> NDArray[np.i
     return rows
 
 
-def thin(x: NDArray[Any], y: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+def thin(y: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     """Return the row numbers to draw so that at most ``most`` points keep first, last and every bucket's low and high."""
     count = len(y)
     if count <= most:
@@ -85,3 +91,63 @@ def drawdown(equity: NDArray[np.float64], peak: float = -np.inf) -> NDArray[np.f
         return np.empty(0)
     top = np.maximum.accumulate(np.maximum(equity, peak))
     return np.where(top > 0, (equity / top - 1.0) * 100.0, 0.0)
+
+
+class EquityCurve:
+    """A run's equity at the close of each bar, for drawing: exact realised money plus open profit at the bar's close.
+
+    Open profit converts at the close itself when the account's currency is one of the pair's two; otherwise only realised
+    money is drawn, and ``marked`` is False.
+
+    Attributes
+    ----------
+    equity, fall
+        Account currency, and drawdown in percent, one value for each bar seen so far.
+    """
+
+    def __init__(self, bars: Bars | None, capital: Decimal, currency: str) -> None:
+        self._bars = bars
+        self._capital = float(capital)
+        self._inverse = False
+        self.marked = bars is not None and currency == bars.instrument.quote_currency
+        if bars is not None and not self.marked and currency == bars.instrument.base_currency:
+            self.marked = self._inverse = True
+        self.equity: NDArray[np.float64] = np.empty(0)
+        self.fall: NDArray[np.float64] = np.empty(0)
+        self.version = 0
+
+    def update(self, stop: int, trades: Sequence[TradeRow]) -> None:
+        """Compute the curve for the first ``stop`` bars."""
+        bars = self._bars
+        if bars is None or stop == 0:
+            return
+        steps = np.zeros(stop)
+        floating = np.zeros(stop)
+        for trade in trades:
+            first = self._row(trade.entry_time, stop)
+            last = stop if trade.exit_time is None else self._row(trade.exit_time, stop)
+            if trade.exit_time is not None and last < stop:
+                steps[last] += float(trade.net)
+            elif trade.exit_time is None:
+                steps[min(first, stop - 1)] += float(trade.net)  # commission of the entry, partial closes
+            if self.marked and last > first:
+                floating[first:last] += self._open_profit(trade, first, last)
+        equity = self._capital + np.cumsum(steps) + floating
+        self.equity, self.fall = equity, drawdown(equity)
+        self.version += 1
+
+    def _row(self, moment: datetime, stop: int) -> int:
+        assert self._bars is not None
+        row = int(row_of(self._bars.ts, np.array([to_ns(moment)], dtype=np.int64))[0])
+        return min(max(row, 0), stop)
+
+    def _open_profit(self, trade: TradeRow, first: int, last: int) -> NDArray[np.float64]:
+        bars = self._bars
+        assert bars is not None
+        points = bars.bid_close if trade.side == "BUY" else bars.ask_close
+        close = points[first:last] / bars.instrument.scale
+        sign = 1.0 if trade.side == "BUY" else -1.0
+        lots = float(trade.open_lots if trade.exit_time is None else trade.lots)
+        profit = (close - float(trade.entry_price)) * sign * lots * float(bars.instrument.contract_size)
+        result: NDArray[np.float64] = profit / close if self._inverse else profit
+        return result

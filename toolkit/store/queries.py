@@ -71,9 +71,7 @@ def visible_accounts(reader: Reader) -> Select[tuple[UUID]]:
     granted = select(AccountGrant.account_id).where(
         AccountGrant.user_id == reader.user_id, AccountGrant.revoked_at.is_(None)
     )
-    return select(Account.account_id).where(
-        or_(Account.owner_id == reader.user_id, Account.account_id.in_(granted))
-    )
+    return select(Account.account_id).where(or_(Account.owner_id == reader.user_id, Account.account_id.in_(granted)))
 
 
 class Totals:
@@ -275,9 +273,7 @@ class ReadSide:
         )
         return [TradeRow(*row) for row in rows]
 
-    def events(
-        self, reader: Reader, *, run_id: UUID | None = None, after: int = 0, limit: int = 500
-    ) -> list[EventRow]:
+    def events(self, reader: Reader, *, run_id: UUID | None = None, after: int = 0, limit: int = 500) -> list[EventRow]:
         """Return the newest events with an id above ``after``, oldest first."""
         wanted = [RunEvent.event_id > after, RunEvent.account_id.in_(visible_accounts(reader))]
         if run_id is not None:

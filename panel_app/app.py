@@ -1,0 +1,88 @@
+"""The page: ``panel serve panel_app/app.py``. Importing this module starts nothing; a session is made only when it is served."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import panel as pn
+import panel_material_ui as pmui
+
+from panel_app import theme
+from panel_app.context import reader_of_session, shared_store
+from panel_app.views.fleet import FleetView
+from panel_app.views.run import RunView
+from toolkit.errors import NotFound
+
+pn.extension("tabulator", notifications=True, sizing_mode="stretch_width")
+
+PAGES = {"fleet": ("Fleet", "dashboard")}
+
+
+class Monitor:
+    """One session of the page: a menu, and the view that its address names (``?run=ID`` or ``?page=NAME``)."""
+
+    def __init__(self) -> None:
+        self.store = shared_store()
+        self.reader = reader_of_session(self.store)
+        self._view: Any = None
+        self._place = pn.Column(sizing_mode="stretch_width", margin=(16, 16, 24, 16), max_width=1680)
+        self._menu = pmui.MenuList(
+            items=[{"label": label, "icon": icon} for label, icon in PAGES.values()],
+            on_click=self._chosen, margin=0,
+        )  # fmt: skip
+        self.page = pmui.Page(
+            title="Seatrial",
+            sidebar=[self._menu],
+            sidebar_open=False,
+            sidebar_width=230,
+            main=[self._place],
+            theme_config=theme.THEME,
+            theme_toggle=True,
+        )
+        self._go(*self._address())
+
+    def _address(self) -> tuple[str, str]:
+        arguments = pn.state.session_args or {}
+        run = arguments.get("run", [b""])[0].decode(errors="replace")
+        page = arguments.get("page", [b"fleet"])[0].decode(errors="replace")
+        return ("run", run) if run else (page, "")
+
+    def _chosen(self, item: dict[str, Any]) -> None:
+        names = {label: name for name, (label, _) in PAGES.items()}
+        self._go(names.get(item.get("label", ""), "fleet"), "")
+
+    def _go(self, page: str, run: str) -> None:
+        if self._view is not None:
+            self._view.close()
+        if pn.state.location is not None:
+            pn.state.location.search = f"?run={run}" if run else ("" if page == "fleet" else f"?page={page}")
+        if page == "run":
+            self._view = self._run_view(run)
+        else:
+            self._view = FleetView(self.store, reader=self.reader, on_open=lambda run_id: self._go("run", str(run_id)))
+        self._place[:] = [self._view]
+
+    def _run_view(self, run: str) -> Any:
+        try:
+            return RunView(self.store, UUID(run), reader=self.reader)
+        except (NotFound, ValueError):
+            return NothingHere(f"There is no run {run[:60]} that you may see.")
+
+
+class NothingHere(pn.viewable.Viewer):
+    """Said instead of a view that does not exist or is not this principal's to see."""
+
+    def __init__(self, words: str, **params: Any) -> None:
+        super().__init__(**params)
+        self._pane = pmui.Alert(words, severity="warning", sizing_mode="stretch_width")
+
+    def __panel__(self) -> Any:
+        return self._pane
+
+    def close(self) -> None:
+        """Nothing is followed."""
+
+
+if pn.state.served:
+    Monitor().page.servable(title="Seatrial")

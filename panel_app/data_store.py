@@ -1,0 +1,292 @@
+"""One store per process: it polls the database for everybody and lets each session take what changed, at its own pace.
+
+A *topic* is what one principal may see of the fleet or of one run. The store's thread asks the database with cursor queries
+for the topics that somebody watches; a session keeps only the sequence numbers it has seen. So a session that is slow, or
+whose browser is gone, costs the store nothing: no queue grows for it, and it is merely told, without waiting, that something
+is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable
+from datetime import datetime
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+
+from panel_app.change_log import ChangeLog
+from panel_app.views.series import EquityCurve
+from toolkit import clock
+from toolkit.errors import NotFound, ToolkitError
+from toolkit.store.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
+from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
+
+if TYPE_CHECKING:
+    from toolkit.market import Bars
+
+_log = structlog.get_logger(__name__)
+KEEP_ROWS = 500
+TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
+
+
+class Topic(Protocol):
+    """Something that can be watched."""
+
+    def poll(self) -> bool:
+        """Ask the database; return whether anything is new."""
+
+
+class FleetTopic:
+    """Every run that a principal may see."""
+
+    def __init__(self, read: ReadSide, reader: Reader) -> None:
+        self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
+        self._read = read
+        self._reader = reader
+        self._totals = Totals()
+
+    def poll(self) -> bool:
+        """Read all runs; trades are summed up incrementally."""
+        return self.runs.replace(self._read.fleet(self._reader, totals=self._totals))
+
+
+class RunTopic:
+    """One run: its row, intents, trades, events, bars and equity curve.
+
+    Attributes
+    ----------
+    detail
+        What of the run never changes.
+    bars
+        All bars that its replay holds, or None when they are not on this machine.
+    """
+
+    def __init__(self, read: ReadSide, reader: Reader, run_id: UUID, home: Path) -> None:
+        self.run_id = run_id
+        self.detail: RunDetail = read.run_detail(reader, run_id)
+        self.row: FleetRow = read.run(reader, run_id)
+        self.intents: ChangeLog[UUID, IntentRow] = ChangeLog(lambda row: row.intent_id, keep=KEEP_ROWS)
+        self.trades: ChangeLog[UUID, TradeRow] = ChangeLog(lambda row: row.trade_id)
+        self.events: ChangeLog[int, EventRow] = ChangeLog(lambda row: row.event_id, keep=KEEP_ROWS)
+        self.bars, self.bars_missing = _bars_of(self.detail, home)
+        self.curve = EquityCurve(self.bars, self.row.capital, self.row.currency)
+        self._read = read
+        self._reader = reader
+        self._totals = Totals()
+        self._since: dict[str, datetime] = {}
+        self._last_event = 0
+
+    @property
+    def stop(self) -> int:
+        """How many of ``bars`` the run has seen."""
+        if self.bars is None or self.row.cursor is None:
+            return 0
+        return int(self.bars.ts.searchsorted(clock.to_ns(self.row.cursor), side="right"))
+
+    def poll(self) -> bool:
+        """Read what changed of the run since the last time."""
+        read, reader, run_id = self._read, self._reader, self.run_id
+        runs = read.fleet(reader, totals=self._totals, run_id=run_id)
+        if not runs:
+            raise NotFound(f"run {run_id} is no longer visible to you")
+        changed = runs[0] != self.row
+        self.row = runs[0]
+        intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
+        intents.reverse()
+        changed |= self.intents.put(intents)
+        trades = read.trades(reader, run_id=run_id, changed_since=self._from("trades"))
+        new_trades = self.trades.put(trades)
+        self._seen("intents", [row.updated_at for row in intents])
+        self._seen("trades", [row.updated_at for row in trades])
+        events = read.events(reader, run_id=run_id, after=max(0, self._last_event - EVENT_OVERLAP), limit=KEEP_ROWS)
+        changed |= self.events.put(events)
+        if events:
+            self._last_event = max(self._last_event, events[-1].event_id)
+        if changed or new_trades:
+            self.curve.update(self.stop, list(self.trades))
+        return changed or new_trades
+
+    def _from(self, what: str) -> datetime | None:
+        since = self._since.get(what)
+        return None if since is None else since - OVERLAP
+
+    def _seen(self, what: str, moments: list[datetime]) -> None:
+        if moments:
+            self._since[what] = max([*moments, self._since.get(what, moments[0])])
+
+
+class Subscription:
+    """A session's interest in a topic; ``close`` ends it and is safe to call twice."""
+
+    def __init__(self, store: DataStore, key: Hashable, wake: Callable[[], None]) -> None:
+        self._store = store
+        self.key = key
+        self.wake = wake
+
+    def close(self) -> None:
+        """Stop being told of news."""
+        self._store._drop(self)
+
+
+class DataStore:
+    """What all sessions of one process share.
+
+    Parameters
+    ----------
+    engine
+        The database.
+    home
+        The data folder, where replay bars are kept.
+    principal
+        Whose view is shown where nobody logged in (a notebook, or a page on loopback without users).
+    interval_seconds
+        Time between two polls while somebody watches.
+    """
+
+    def __init__(self, engine: Engine, home: Path, principal: Reader, *, interval_seconds: float = 0.5) -> None:
+        self.read = ReadSide(engine)
+        self.engine = engine
+        self.home = home
+        self.principal = principal
+        self.interval_seconds = interval_seconds
+        self.failure = ""  # why the last poll failed; empty while all is well
+        self.polled_at: datetime | None = None
+        self._topics: dict[Hashable, Topic] = {}
+        self._watchers: dict[Hashable, list[Subscription]] = {}
+        self._told: dict[Hashable, float] = {}
+        self._lock = Lock()
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    # ---- for sessions
+
+    def fleet(self, reader: Reader | None = None) -> FleetTopic:
+        """Return the fleet as that principal sees it, read once if nobody watched it before."""
+        who = reader or self.principal
+        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, who))
+        assert isinstance(topic, FleetTopic)
+        return topic
+
+    def run(self, run_id: UUID, reader: Reader | None = None) -> RunTopic:
+        """Return one run; `NotFound` when the principal may not see it."""
+        who = reader or self.principal
+        topic = self._topic(("run", who.user_id, run_id), lambda: RunTopic(self.read, who, run_id, self.home))
+        assert isinstance(topic, RunTopic)
+        return topic
+
+    def watch_fleet(self, wake: Callable[[], None], reader: Reader | None = None) -> Subscription:
+        """Be told when the fleet changed. ``wake`` runs on the store's thread and must not wait for anything."""
+        who = reader or self.principal
+        return self._watch(("fleet", who.user_id), self.fleet(who), wake)
+
+    def watch_run(self, run_id: UUID, wake: Callable[[], None], reader: Reader | None = None) -> Subscription:
+        """Be told when a run changed. ``wake`` runs on the store's thread and must not wait for anything."""
+        who = reader or self.principal
+        return self._watch(("run", who.user_id, run_id), self.run(run_id, who), wake)
+
+    @property
+    def watched(self) -> int:
+        """Number of subscriptions."""
+        with self._lock:
+            return sum(len(watchers) for watchers in self._watchers.values())
+
+    def close(self) -> None:
+        """End the thread and forget all subscriptions."""
+        self._stop.set()
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._watchers.clear()
+            self._topics.clear()
+        if thread is not None:
+            thread.join(timeout=5)
+
+    # ---- the thread
+
+    def poll(self) -> None:
+        """Read every watched topic once and tell those whose topic changed."""
+        with self._lock:
+            work = [(key, self._topics[key]) for key in self._watchers]
+        failure = ""
+        for key, topic in work:
+            try:
+                changed = topic.poll()
+            except ToolkitError as error:
+                failure = str(error)
+                changed = False
+            except Exception as error:  # noqa: BLE001 - any database driver error: shown on the page, tried again
+                _log.warning("panel_poll_failed", topic=str(key), error=str(error))
+                failure = f"the database cannot be read: {type(error).__name__}"
+                changed = False
+            quiet = clock.SYSTEM.monotonic() - self._told.get(key, 0.0) >= TELL_ANYWAY_SECONDS
+            if changed or quiet or failure != self.failure:
+                self._tell(key)
+        self.failure = failure
+        self.polled_at = clock.now()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.interval_seconds):
+            with self._lock:
+                if not self._watchers:
+                    self._thread = None
+                    return
+            self.poll()
+
+    def _tell(self, key: Hashable) -> None:
+        with self._lock:
+            watchers = list(self._watchers.get(key, ()))
+            self._told[key] = clock.SYSTEM.monotonic()
+        for watcher in watchers:
+            try:
+                watcher.wake()
+            except Exception as error:  # noqa: BLE001 - a session that is going away must not stop the others
+                _log.warning("panel_session_lost", error=str(error))
+                self._drop(watcher)
+
+    def _topic(self, key: Hashable, make: Callable[[], Topic]) -> Topic:
+        with self._lock:
+            topic = self._topics.get(key) if key in self._watchers else None
+        if topic is None:
+            topic = make()
+            topic.poll()
+            with self._lock:
+                if key in self._watchers:  # somebody else was quicker
+                    return self._topics[key]
+                self._topics[key] = topic
+        return topic
+
+    def _watch(self, key: Hashable, topic: Topic, wake: Callable[[], None]) -> Subscription:
+        subscription = Subscription(self, key, wake)
+        with self._lock:
+            self._topics.setdefault(key, topic)
+            self._watchers.setdefault(key, []).append(subscription)
+            if self._thread is None and not self._stop.is_set():
+                self._thread = Thread(target=self._run, name="seatrial-data-store", daemon=True)
+                self._thread.start()
+        return subscription
+
+    def _drop(self, subscription: Subscription) -> None:
+        with self._lock:
+            watchers = self._watchers.get(subscription.key, [])
+            if subscription in watchers:
+                watchers.remove(subscription)
+            if not watchers:
+                self._watchers.pop(subscription.key, None)
+                self._topics.pop(subscription.key, None)
+                self._told.pop(subscription.key, None)
+
+
+def _bars_of(detail: RunDetail, home: Path) -> tuple[Bars | None, str]:
+    from toolkit.live.feed import FeedSpec, stored_bars
+
+    feed = FeedSpec.from_dict(json.loads(detail.feed_json))
+    if feed.kind != "replay":
+        return None, "this run reads its bars from the platform"
+    try:
+        return stored_bars(home, feed.fingerprint), ""
+    except NotFound as error:
+        return None, str(error)
