@@ -32,9 +32,7 @@ def from_minor(minor: int, currency: str) -> Decimal:
     return Decimal(int(minor)).scaleb(-money_digits(currency))
 
 
-def point_value(
-    instrument: Instrument, account_currency: str, rate_num: int = 1, rate_den: int = 1
-) -> tuple[int, int]:
+def point_value(instrument: Instrument, account_currency: str, rate_num: int = 1, rate_den: int = 1) -> tuple[int, int]:
     """Account minor units gained by one volume step over one point, as a reduced rational.
 
     Parameters
@@ -147,7 +145,9 @@ class PaperAccount:
             raise BadInput(must_be("commission_per_lot", "0 or more", commission, "write costs as positive numbers"))
         put(self, "commission_per_lot", commission)
         if isinstance(slippage_points, bool) or not isinstance(slippage_points, int) or slippage_points < 0:
-            raise BadInput(must_be("slippage_points", "whole points, 0 or more", slippage_points, "write 3 for 3 points"))
+            raise BadInput(
+                must_be("slippage_points", "whole points, 0 or more", slippage_points, "write 3 for 3 points")
+            )
         put(self, "slippage_points", slippage_points)
         if mode not in ("hedging", "netting"):
             raise BadInput(must_be("mode", "'hedging' or 'netting'", repr(mode), "use the mode of the real account"))
@@ -166,9 +166,7 @@ class PaperAccount:
     def costs(self, instrument: Instrument) -> Costs:
         """Costs of deals in this instrument, in the simulation's integers."""
         per_step = (
-            Fraction(self.commission_per_lot)
-            * Fraction(instrument.volume_step)
-            * 10 ** money_digits(self.currency)
+            Fraction(self.commission_per_lot) * Fraction(instrument.volume_step) * 10 ** money_digits(self.currency)
         )
         return Costs(per_step.numerator, per_step.denominator, self.slippage_points)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import logging
 import os
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from toolkit.simulation import loop, rules
 
 __all__ = ["compiled_loop", "have_numba", "kernel_folder"]
 
-log = logging.getLogger(__name__)
 _LOCK = threading.Lock()
 _HEADER = '"""Generated from the toolkit\'s own sources; delete the folder at will."""\nimport math\n\nfrom numba import njit\n\n'
 
@@ -40,7 +38,7 @@ def have_numba() -> bool:
 def kernel_folder() -> Path:
     """Folder of compiled code: SEATRIAL_KERNEL_CACHE, or the user's cache folder."""
     chosen = os.environ.get("SEATRIAL_KERNEL_CACHE")
-    return Path(chosen) if chosen else Path(user_cache_dir("seatrial")) / "kernels"
+    return Path(chosen) if chosen else Path(user_cache_dir("seatrial", appauthor=False))
 
 
 def _source(modules: Sequence[ModuleType]) -> str:
@@ -50,7 +48,8 @@ def _source(modules: Sequence[ModuleType]) -> str:
     for module in modules:
         for name, value in vars(module).items():
             if type(value) is int:
-                constants[name] = value
+                if constants.setdefault(name, value) != value:
+                    raise ImportError(f"the constant {name} has two values among the modules compiled together")
             elif isinstance(value, FunctionType) and value.__module__ == module.__name__ and name == value.__name__:
                 functions[name] = value
     wanted = _reachable(functions, "simulate")
@@ -77,9 +76,18 @@ def _reachable(functions: dict[str, FunctionType], root: str) -> list[str]:
     return order
 
 
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home: any folder of this user will do
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        folder = Path(tempfile.gettempdir()) / f"seatrial-{user}" / folder.name
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _write(path: Path, text: str) -> None:
     """Write atomically: another process may be doing the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         out.write("from __future__ import annotations\n" + text)
@@ -96,9 +104,9 @@ def compiled_loop() -> ModuleType:
     with _LOCK:
         text = _source((rounding, guardrails, rules, loop))
         digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
-        path = kernel_folder() / digest / "seatrial_simulation.py"
+        path = _writable(kernel_folder() / digest) / "simulation.py"
         if not path.exists():
-            log.info("compiling the simulation once for this machine, a few seconds")
+            print("seatrial: compiling the simulation for the first time, a few seconds ...", file=sys.stderr)  # noqa: T201
             _write(path, text)
         name = f"seatrial_simulation_{digest}"
         spec = importlib.util.spec_from_file_location(name, path)

@@ -3,13 +3,14 @@
 Two modes. Flat, it skips to the next bar whose decision enters. In a position, it scans for the first bar that touches a level
 or decides an exit, then marks the whole stretch at once. The cost of a bar does not depend on how many trades came before.
 
-State lives in one integer array ``S`` (and one float array ``F``), so a run can stop at any event to let the caller grow the
+State lives in one integer array ``s`` (and one float array ``f``), so a run can stop at any event to let the caller grow the
 trade records and go on. Every array is indexed as a flat sequence only: without numba the same functions run on lists of
 Python integers. What an event does is decided by `toolkit.simulation.rules` and `toolkit.risk.guardrails`, nowhere else.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from toolkit.risk.guardrails import entry_denied
@@ -55,10 +56,15 @@ GROSS_WIN = 19
 GROSS_LOSS = 20
 COMMISSION = 21
 BARS_IN = 22
-WIDTH_S = 24
+OPENING = 23  # balance before the first bar
+SWAP = 24
+WIDTH_S = 26
 # state, floats
 MAX_DRAWDOWN = 0
-WIDTH_F = 1
+MEAN = 1  # of daily returns
+DEVIATION = 2  # sample standard deviation of daily returns
+DOWNSIDE = 3  # root mean square of the negative daily returns, over all days
+WIDTH_F = 4
 
 # parameters
 BARS = 0
@@ -102,7 +108,9 @@ def next_entry(code: Any, start: int, stop: int) -> int:
     return i
 
 
-def scan_long(low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask: int, start: int, n: int, last: int) -> int:
+def scan_long(
+    low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask: int, start: int, n: int, last: int
+) -> int:
     """First bar in [start, n) that touches a level of a long, or carries out a decision in ``mask``; else ``n``.
 
     The decision carried out in bar ``i`` is that of bar ``i - lag``; decisions after bar ``last`` are not carried out.
@@ -117,7 +125,9 @@ def scan_long(low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask: 
     return n
 
 
-def scan_short(low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask: int, start: int, n: int, last: int) -> int:
+def scan_short(
+    low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask: int, start: int, n: int, last: int
+) -> int:
     """Like `scan_long` for a short: the stop lies above, the target below."""
     i = start
     while i < n:
@@ -129,49 +139,49 @@ def scan_short(low: Any, high: Any, code: Any, lag: int, sl: int, tp: int, mask:
     return n
 
 
-def note_equity(S: Any, F: Any, eq: int) -> None:
+def note_equity(s: Any, f: Any, eq: int) -> None:
     """Take one bar's equity into peak, trough and the largest relative drawdown."""
-    if eq > S[PEAK]:
-        drawdown = (S[PEAK] - S[TROUGH]) / S[PEAK]
-        if drawdown > F[MAX_DRAWDOWN]:
-            F[MAX_DRAWDOWN] = drawdown
-        S[PEAK] = eq
-        S[TROUGH] = eq
-    elif eq < S[TROUGH]:
-        S[TROUGH] = eq
+    if eq > s[PEAK]:
+        drawdown = (s[PEAK] - s[TROUGH]) / s[PEAK]
+        if drawdown > f[MAX_DRAWDOWN]:
+            f[MAX_DRAWDOWN] = drawdown
+        s[PEAK] = eq
+        s[TROUGH] = eq
+    elif eq < s[TROUGH]:
+        s[TROUGH] = eq
 
 
-def mark_flat(S: Any, F: Any, P: Any, stop: int, day_last: Any, daily: Any, equity: Any) -> None:
+def mark_flat(s: Any, f: Any, p: Any, stop: int, day_last: Any, daily: Any, equity: Any) -> None:
     """Equity of the bars in [MARKED, stop) while no position is open: the balance."""
-    balance = S[BALANCE]
-    start = S[MARKED]
+    balance = s[BALANCE]
+    start = s[MARKED]
     if start >= stop:
         return
-    if P[FULL]:
+    if p[FULL]:
         for i in range(start, stop):
             equity[i] = balance
-    note_equity(S, F, balance)
-    day = S[DAY]
+    note_equity(s, f, balance)
+    day = s[DAY]
     while day < len(day_last) and day_last[day] < stop:
         daily[day] = balance
         day += 1
-    S[DAY] = day
-    S[MARKED] = stop
+    s[DAY] = day
+    s[MARKED] = stop
 
 
 def mark_position(
-    S: Any, F: Any, P: Any, stop: int, mark: Any, num: Any, den: Any, day_last: Any, daily: Any, equity: Any
+    s: Any, f: Any, p: Any, stop: int, mark: Any, num: Any, den: Any, day_last: Any, daily: Any, equity: Any
 ) -> None:
     """Equity of the bars in [MARKED, stop), at whose closes the position was open, marked at ``mark``."""
-    start = S[MARKED]
+    start = s[MARKED]
     if start >= stop:
         return
-    side = S[POS]
-    entry = S[ENTRY_PRICE]
-    steps = S[STEPS]
-    balance = S[BALANCE]
-    S[BARS_IN] += stop - start
-    vs = P[VALUE_STRIDE]
+    side = s[POS]
+    entry = s[ENTRY_PRICE]
+    steps = s[STEPS]
+    balance = s[BALANCE]
+    s[BARS_IN] += stop - start
+    vs = p[VALUE_STRIDE]
     if vs == 0:
         vn = num[0]
         vd = den[0]
@@ -187,13 +197,13 @@ def mark_position(
             low, high = high, low
         worst = balance + money(side * (low - entry), steps, vn, vd)
         best = balance + money(side * (high - entry), steps, vn, vd)
-        if best <= S[PEAK]:  # no new peak: only the lowest equity matters
-            if worst < S[TROUGH]:
-                S[TROUGH] = worst
+        if best <= s[PEAK]:  # no new peak: only the lowest equity matters
+            if worst < s[TROUGH]:
+                s[TROUGH] = worst
         else:
             for price in stretch:
-                note_equity(S, F, balance + money(side * (price - entry), steps, vn, vd))
-        if P[FULL]:
+                note_equity(s, f, balance + money(side * (price - entry), steps, vn, vd))
+        if p[FULL]:
             if vd == 1:
                 slope = side * steps * vn
                 for i in range(start, stop):
@@ -204,39 +214,39 @@ def mark_position(
     else:
         for i in range(start, stop):
             eq = balance + money(side * (mark[i] - entry), steps, num[i], den[i])
-            note_equity(S, F, eq)
-            if P[FULL]:
+            note_equity(s, f, eq)
+            if p[FULL]:
                 equity[i] = eq
-    day = S[DAY]
+    day = s[DAY]
     while day < len(day_last) and day_last[day] < stop:
         at = day_last[day]
         daily[day] = balance + money(side * (mark[at] - entry), steps, num[at * vs], den[at * vs])
         day += 1
-    S[DAY] = day
-    S[MARKED] = stop
+    s[DAY] = day
+    s[MARKED] = stop
 
 
-def see_day(S: Any, P: Any, bar: int, day_last: Any, bid_open: Any, ask_open: Any, num: Any, den: Any) -> None:
+def see_day(s: Any, p: Any, bar: int, day_last: Any, bid_open: Any, ask_open: Any, num: Any, den: Any) -> None:
     """Set the day's base when ``bar`` belongs to a platform day not seen yet: equity at the first open of that day."""
-    if P[DAILY_LOSS_PPM] == 0:
+    if p[DAILY_LOSS_PPM] == 0:
         return
-    day = S[BASE_DAY]
+    day = s[BASE_DAY]
     while day_last[day] < bar:
         day += 1
-    if day == S[BASE_DAY]:
+    if day == s[BASE_DAY]:
         return
-    S[BASE_DAY] = day
+    s[BASE_DAY] = day
     first = day_last[day - 1] + 1
-    if S[POS] == 0:  # flat since before that open, or its exit would have seen the day
-        S[BASE] = S[BALANCE]
+    if s[POS] == 0:  # flat since before that open, or its exit would have seen the day
+        s[BASE] = s[BALANCE]
         return
-    at = (first - 1) * P[VALUE_STRIDE]
-    mark = close_quote(S[POS], bid_open[first], ask_open[first])
-    S[BASE] = S[BALANCE] + money(S[POS] * (mark - S[ENTRY_PRICE]), S[STEPS], num[at], den[at])
+    at = (first - 1) * p[VALUE_STRIDE]
+    mark = close_quote(s[POS], bid_open[first], ask_open[first])
+    s[BASE] = s[BALANCE] + money(s[POS] * (mark - s[ENTRY_PRICE]), s[STEPS], num[at], den[at])
 
 
 def try_entry(
-    S: Any, P: Any, code: int, stop: int, target: int, bar: int, bid: int, ask: int, vn: int, vd: int, skips: Any
+    s: Any, p: Any, code: int, stop: int, target: int, bar: int, bid: int, ask: int, vn: int, vd: int, skips: Any
 ) -> None:
     """Carry out an entry decision in bar ``bar`` at that quote, or note why it was skipped."""
     side = entry_side(code)
@@ -244,73 +254,73 @@ def try_entry(
         return
     quote = entry_quote(side, bid, ask)
     reason = 0
-    if P[STOP_REQUIRED] or stop > 0:
-        reason = entry_refusal(side, quote, stop, P[HAS_TARGET] != 0, target)
-    elif P[HAS_TARGET]:
+    if p[STOP_REQUIRED] or stop > 0:
+        reason = entry_refusal(side, quote, stop, p[HAS_TARGET] != 0, target)
+    elif p[HAS_TARGET]:
         reason = entry_refusal(side, quote, 1, True, target)
     if reason == 0:
         reason = entry_denied(
-            S[BASE],
-            S[BALANCE],
-            P[DAILY_LOSS_PPM],
+            s[BASE],
+            s[BALANCE],
+            p[DAILY_LOSS_PPM],
             0,
-            P[MAX_OPEN_LIMIT],
-            bar - S[LAST_EXIT],
-            P[COOLDOWN_BARS],
+            p[MAX_OPEN_LIMIT],
+            bar - s[LAST_EXIT],
+            p[COOLDOWN_BARS],
             ask - bid,
-            P[MAX_SPREAD_POINTS],
+            p[MAX_SPREAD_POINTS],
         )
-    steps = P[FIXED_STEPS]
+    steps = p[FIXED_STEPS]
     if reason == 0 and steps == 0:
-        steps, _, reason = lots_for_risk(S[BALANCE], P[RISK_PPM], stop, vn, vd, P[MIN_STEPS], P[MAX_STEPS])
+        steps, _, reason = lots_for_risk(s[BALANCE], p[RISK_PPM], stop, vn, vd, p[MIN_STEPS], p[MAX_STEPS])
     if reason != 0:
-        if P[FULL]:
-            at = S[SKIPS] * SKIP_WIDTH
+        if p[FULL]:
+            at = s[SKIPS] * SKIP_WIDTH
             skips[at] = bar
             skips[at + 1] = side
             skips[at + 2] = reason
-        S[SKIPS] += 1
+        s[SKIPS] += 1
         return
     sl, tp = protection_levels(side, quote, stop, target)
-    S[POS] = side
-    S[STEPS] = steps
-    S[ENTRY_BAR] = bar
-    S[ENTRY_PRICE] = slipped(side, quote, P[SLIPPAGE])
-    S[SL] = sl if stop > 0 else 0
-    S[TP] = tp
-    S[ENTRY_COST] = commission(steps, P[COMMISSION_NUM], P[COMMISSION_DEN])
-    S[BALANCE] += S[ENTRY_COST]
+    s[POS] = side
+    s[STEPS] = steps
+    s[ENTRY_BAR] = bar
+    s[ENTRY_PRICE] = slipped(side, quote, p[SLIPPAGE])
+    s[SL] = sl if stop > 0 else 0
+    s[TP] = tp
+    s[ENTRY_COST] = commission(steps, p[COMMISSION_NUM], p[COMMISSION_DEN])
+    s[BALANCE] += s[ENTRY_COST]
 
 
-def book_exit(S: Any, P: Any, bar: int, reason: int, price: int, vn: int, vd: int, trades: Any) -> None:
+def book_exit(s: Any, p: Any, bar: int, reason: int, price: int, vn: int, vd: int, trades: Any) -> None:
     """Close the position at ``price``: book profit and commission, write the trade."""
-    steps = S[STEPS]
-    profit = money(S[POS] * (price - S[ENTRY_PRICE]), steps, vn, vd)
-    cost = commission(steps, P[COMMISSION_NUM], P[COMMISSION_DEN])
-    S[BALANCE] += profit + cost
-    cost += S[ENTRY_COST]
-    S[COMMISSION] += cost
+    steps = s[STEPS]
+    profit = money(s[POS] * (price - s[ENTRY_PRICE]), steps, vn, vd)
+    cost = commission(steps, p[COMMISSION_NUM], p[COMMISSION_DEN])
+    s[BALANCE] += profit + cost
+    cost += s[ENTRY_COST]
+    s[COMMISSION] += cost
     net = profit + cost
     if net > 0:
-        S[WINS] += 1
-        S[GROSS_WIN] += net
+        s[WINS] += 1
+        s[GROSS_WIN] += net
     else:
-        S[GROSS_LOSS] -= net
-    if P[FULL]:
-        at = S[TRADES] * TRADE_WIDTH
-        trades[at] = S[POS]
+        s[GROSS_LOSS] -= net
+    if p[FULL]:
+        at = s[TRADES] * TRADE_WIDTH
+        trades[at] = s[POS]
         trades[at + 1] = steps
-        trades[at + 2] = S[ENTRY_BAR]
-        trades[at + 3] = S[ENTRY_PRICE]
+        trades[at + 2] = s[ENTRY_BAR]
+        trades[at + 3] = s[ENTRY_PRICE]
         trades[at + 4] = bar
         trades[at + 5] = price
         trades[at + 6] = reason
         trades[at + 7] = profit
         trades[at + 8] = cost
         trades[at + 9] = 0
-    S[TRADES] += 1
-    S[LAST_EXIT] = bar
-    S[POS] = 0
+    s[TRADES] += 1
+    s[LAST_EXIT] = bar
+    s[POS] = 0
 
 
 def simulate(
@@ -329,15 +339,15 @@ def simulate(
     num: Any,
     den: Any,
     day_last: Any,
-    P: Any,
-    S: Any,
-    F: Any,
+    p: Any,
+    s: Any,
+    f: Any,
     daily: Any,
     equity: Any,
     trades: Any,
     skips: Any,
 ) -> int:
-    """Run from the state ``S`` to the end of the bars: DONE, or GROW when the record arrays are full (call again).
+    """Run from the state ``s`` to the end of the bars: DONE, or GROW when the record arrays are full (call again).
 
     Parameters
     ----------
@@ -351,91 +361,114 @@ def simulate(
         Point value at the close of each bar (or one value, with stride 0).
     day_last
         Index of the last bar of each platform day.
-    P, S, F
+    p, s, f
         Parameters and state, see the names of this module.
     daily, equity, trades, skips
         Outputs: equity at the end of each day, of each bar (FULL only), and flat records (FULL only).
     """
-    n = P[BARS]
-    vs = P[VALUE_STRIDE]
-    lag = 0 if P[AT_CLOSE] else 1
+    n = p[BARS]
+    vs = p[VALUE_STRIDE]
+    lag = 0 if p[AT_CLOSE] else 1
     last = n - 2  # the last bar decides nothing
     while True:
-        if P[FULL] and (S[TRADES] + 2 > P[TRADE_CAPACITY] or S[SKIPS] + 1 > P[SKIP_CAPACITY]):
+        if p[FULL] and (s[TRADES] + 2 > p[TRADE_CAPACITY] or s[SKIPS] + 1 > p[SKIP_CAPACITY]):
             return GROW
-        if S[POS] == 0:
-            decided = next_entry(code, S[NEXT] - lag, last + 1)
+        if s[POS] == 0:
+            decided = next_entry(code, s[NEXT] - lag, last + 1)
             if decided > last:
-                mark_flat(S, F, P, n, day_last, daily, equity)
+                mark_flat(s, f, p, n, day_last, daily, equity)
                 break
             i = decided + lag
-            mark_flat(S, F, P, i, day_last, daily, equity)
-            see_day(S, P, i, day_last, bid_open, ask_open, num, den)
+            mark_flat(s, f, p, i, day_last, daily, equity)
+            see_day(s, p, i, day_last, bid_open, ask_open, num, den)
         else:
-            side = S[POS]
-            tp = S[TP]
+            side = s[POS]
+            tp = s[TP]
             if side > 0:
-                mask = 4 | (2 if P[REVERSES] else 0)
+                mask = 4 | (2 if p[REVERSES] else 0)
                 i = scan_long(
-                    bid_low, bid_high, code, lag, S[SL], tp if tp != 0 else NO_LEVEL_ABOVE, mask, S[NEXT], n, last
+                    bid_low, bid_high, code, lag, s[SL], tp if tp != 0 else NO_LEVEL_ABOVE, mask, s[NEXT], n, last
                 )
-                mark_position(S, F, P, i, bid_close, num, den, day_last, daily, equity)
+                mark_position(s, f, p, i, bid_close, num, den, day_last, daily, equity)
             else:
-                mask = 8 | (1 if P[REVERSES] else 0)
-                sl = S[SL]
+                mask = 8 | (1 if p[REVERSES] else 0)
+                sl = s[SL]
                 i = scan_short(
-                    ask_low, ask_high, code, lag, sl if sl != 0 else NO_LEVEL_ABOVE, tp, mask, S[NEXT], n, last
+                    ask_low, ask_high, code, lag, sl if sl != 0 else NO_LEVEL_ABOVE, tp, mask, s[NEXT], n, last
                 )
-                mark_position(S, F, P, i, ask_close, num, den, day_last, daily, equity)
+                mark_position(s, f, p, i, ask_close, num, den, day_last, daily, equity)
             if i >= n:
                 break
-            see_day(S, P, i, day_last, bid_open, ask_open, num, den)
+            see_day(s, p, i, day_last, bid_open, ask_open, num, den)
         before = (i - 1) * vs if i > 0 else 0  # rate of the open and the range: that of the last close before them
         vn = num[before]
         vd = den[before]
         bid = bid_open[i]
         ask = ask_open[i]
-        if S[POS] != 0:
-            reason, price = open_exit(S[POS], S[SL], S[TP], bid, ask)
+        if s[POS] != 0:
+            reason, price = open_exit(s[POS], s[SL], s[TP], bid, ask)
             if reason != NO_EXIT:
-                book_exit(S, P, i, reason, price, vn, vd, trades)
+                book_exit(s, p, i, reason, price, vn, vd, trades)
         if lag == 1:
-            stop, target = distances(P, stop_points, target_points, rr, i - 1)
-            carry_out(S, P, code[i - 1], stop, target, i, bid, ask, vn, vd, trades, skips)
-        if S[POS] != 0:
-            reason, price = range_exit(
-                S[POS], S[SL], S[TP], bid, bid_high[i], bid_low[i], ask, ask_high[i], ask_low[i]
-            )
+            stop, target = distances(p, stop_points, target_points, rr, i - 1)
+            carry_out(s, p, code[i - 1], stop, target, i, bid, ask, vn, vd, trades, skips)
+        if s[POS] != 0:
+            reason, price = range_exit(s[POS], s[SL], s[TP], bid, bid_high[i], bid_low[i], ask, ask_high[i], ask_low[i])
             if reason != NO_EXIT:
-                book_exit(S, P, i, reason, price, vn, vd, trades)
+                book_exit(s, p, i, reason, price, vn, vd, trades)
         if lag == 0 and i <= last:
-            stop, target = distances(P, stop_points, target_points, rr, i)
+            stop, target = distances(p, stop_points, target_points, rr, i)
             carry_out(
-                S, P, code[i], stop, target, i, bid_close[i], ask_close[i], num[i * vs], den[i * vs], trades, skips
+                s, p, code[i], stop, target, i, bid_close[i], ask_close[i], num[i * vs], den[i * vs], trades, skips
             )
-        if S[POS] == 0:
-            mark_flat(S, F, P, i + 1, day_last, daily, equity)
-        S[NEXT] = i + 1
-    drawdown = (S[PEAK] - S[TROUGH]) / S[PEAK]
-    if drawdown > F[MAX_DRAWDOWN]:
-        F[MAX_DRAWDOWN] = drawdown
-    S[NEXT] = n
+        if s[POS] == 0:
+            mark_flat(s, f, p, i + 1, day_last, daily, equity)
+        s[NEXT] = i + 1
+    drawdown = (s[PEAK] - s[TROUGH]) / s[PEAK]
+    if drawdown > f[MAX_DRAWDOWN]:
+        f[MAX_DRAWDOWN] = drawdown
+    s[NEXT] = n
+    daily_moments(daily, s[OPENING], f)
     return DONE
 
 
-def distances(P: Any, stop_points: Any, target_points: Any, rr: float, decided: int) -> tuple[int, int]:
+def daily_moments(daily: Any, opening: int, f: Any) -> None:
+    """Mean, sample deviation and downside deviation of the daily returns, summed in order of time."""
+    days = len(daily)
+    total = 0.0
+    below = 0.0
+    before = opening
+    for value in daily:
+        change = (value - before) / before if before > 0 else 0.0
+        total += change
+        if change < 0.0:
+            below += change * change
+        before = value
+    mean = total / days
+    spread = 0.0
+    before = opening
+    for value in daily:
+        change = (value - before) / before if before > 0 else 0.0
+        spread += (change - mean) * (change - mean)
+        before = value
+    f[MEAN] = mean
+    f[DEVIATION] = math.sqrt(spread / (days - 1)) if days > 1 else 0.0
+    f[DOWNSIDE] = math.sqrt(below / days)
+
+
+def distances(p: Any, stop_points: Any, target_points: Any, rr: float, decided: int) -> tuple[int, int]:
     """Stop and target distance decided at a bar, in points; 0 where there is none."""
-    stop = stop_points[decided * P[STOP_STRIDE]]
-    if not P[HAS_TARGET]:
+    stop = stop_points[decided * p[STOP_STRIDE]]
+    if not p[HAS_TARGET]:
         return stop, 0
     if rr > 0.0:
         return stop, target_points_from_rr(rr, stop)
-    return stop, target_points[decided * P[TARGET_STRIDE]]
+    return stop, target_points[decided * p[TARGET_STRIDE]]
 
 
 def carry_out(
-    S: Any,
-    P: Any,
+    s: Any,
+    p: Any,
     code: int,
     stop: int,
     target: int,
@@ -448,12 +481,12 @@ def carry_out(
     skips: Any,
 ) -> None:
     """Carry out a decision at this quote: the strategy's exit first, then its entry."""
-    if S[POS] != 0:
-        reason = exit_reason(S[POS], code)
-        if reason == REVERSE and not P[REVERSES]:
+    if s[POS] != 0:
+        reason = exit_reason(s[POS], code)
+        if reason == REVERSE and not p[REVERSES]:
             reason = NO_EXIT
         if reason != NO_EXIT:
-            price = slipped(-S[POS], close_quote(S[POS], bid, ask), P[SLIPPAGE])
-            book_exit(S, P, bar, reason, price, vn, vd, trades)
-    if S[POS] == 0:
-        try_entry(S, P, code, stop, target, bar, bid, ask, vn, vd, skips)
+            price = slipped(-s[POS], close_quote(s[POS], bid, ask), p[SLIPPAGE])
+            book_exit(s, p, bar, reason, price, vn, vd, trades)
+    if s[POS] == 0:
+        try_entry(s, p, code, stop, target, bar, bid, ask, vn, vd, skips)

@@ -31,9 +31,7 @@ def closes(bars: Bars) -> Int64:
     return out
 
 
-def value_columns(
-    bars: Bars, currency: str, conversion: Mapping[str, Bars] | None = None
-) -> tuple[Int64, Int64]:
+def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | None = None) -> tuple[Int64, Int64]:
     """Point value at the close of each bar as two columns ``num``, ``den`` (each of length 1 where it does not change).
 
     Parameters

@@ -140,8 +140,9 @@ class Run:
         int64 (d,): equity at the last close of each platform day.
     totals
         The loop's integer state at the end (names in `toolkit.simulation.loop`).
-    max_drawdown
-        Largest fall from a peak of ``equity``, relative to the peak.
+    moments
+        The loop's float state: largest fall from a peak of ``equity`` relative to the peak, then the daily returns' mean,
+        sample deviation and downside deviation.
     """
 
     trades: Int64
@@ -149,7 +150,7 @@ class Run:
     equity: Int64
     daily: Int64
     totals: Int64
-    max_drawdown: float
+    moments: npt.NDArray[np.float64]
 
     @property
     def open_trade(self) -> OpenTrade | None:
@@ -193,7 +194,7 @@ def first_state(terms: Terms) -> tuple[Int64, npt.NDArray[np.float64]]:
     """State before the first bar."""
     s = np.zeros(loop.WIDTH_S, np.int64)
     s[loop.NEXT] = 0 if terms.at_close else 1
-    s[[loop.BALANCE, loop.BASE, loop.PEAK, loop.TROUGH]] = terms.balance
+    s[[loop.BALANCE, loop.BASE, loop.PEAK, loop.TROUGH, loop.OPENING]] = terms.balance
     s[loop.LAST_EXIT] = loop.NEVER
     return s, np.zeros(loop.WIDTH_F)
 
@@ -218,7 +219,16 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> 
     if p[loop.VALUE_STRIDE]:
         num, den = (np.broadcast_to(a, n).copy() if len(a) == 1 else a for a in (num, den))
     target = _NO_TARGET if plan.target_points is None else plan.target_points
-    fixed: tuple[Any, ...] = (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), num, den, prices.day_last)
+    fixed: tuple[Any, ...] = (
+        *prices.columns(),
+        plan.code,
+        plan.stop_points,
+        target,
+        float(plan.rr),
+        num,
+        den,
+        prices.day_last,
+    )
     module = compiled_loop()
     if module is loop:
         return _interpreted(fixed, p, s, f, n, full)
@@ -255,7 +265,7 @@ def _records(
         equity,
         daily,
         s,
-        float(f[loop.MAX_DRAWDOWN]),
+        f,
     )
 
 

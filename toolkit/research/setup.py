@@ -1,0 +1,144 @@
+"""From a strategy, bars, account and guards to what the loop takes: the one place where a run's integers are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import BadInput, must_be
+from toolkit.market import Bars
+from toolkit.market.platform_clock import day_ids
+from toolkit.risk.guardrails import Guards
+from toolkit.simulation.account import PaperAccount
+from toolkit.simulation.rates import value_columns
+from toolkit.simulation.run import Plan, Prices, Terms
+from toolkit.strategy.columnar import Decisions
+from toolkit.strategy.sections import Lots
+from toolkit.strategy.spec import StrategySpec
+
+if TYPE_CHECKING:
+    from toolkit.market import Instrument
+
+__all__ = ["FillAt", "Setup", "last_bars_of_days", "plan_of", "prepare", "terms_of"]
+
+FillAt = Literal["next_open", "close"]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every run on these bars and this account shares."""
+
+    bars: Bars
+    account: PaperAccount
+    guards: Guards
+    fill_at: FillAt
+    prices: Prices
+    value_num: Int64
+    value_den: Int64
+
+
+def last_bars_of_days(ts: Int64, day_end: str) -> Int64:
+    """Index of the last bar of each platform day."""
+    days = day_ids(ts, day_end)
+    return np.append(np.flatnonzero(days[1:] != days[:-1]), len(ts) - 1).astype(np.int64)
+
+
+def prepare(
+    bars: Bars,
+    account: PaperAccount | None,
+    guards: Guards | None,
+    fill_at: FillAt,
+    conversion: Mapping[str, Bars] | None,
+) -> Setup:
+    """Check what the caller gave and compute the columns that do not depend on the strategy.
+
+    Raises
+    ------
+    BadInput
+        When bars are missing or too few, or ``fill_at`` is unknown.
+    ConversionRateMissing
+        When profit cannot be converted to the account currency.
+    """
+    if not isinstance(bars, Bars):
+        raise BadInput(must_be("bars", "tk.Bars", type(bars).__name__, "load them with tk.load_bars(...)"))
+    if len(bars) < 2:
+        raise BadInput(must_be("bars", "at least 2 rows", f"{len(bars)} rows", "a decision fills at the next bar's open"))
+    if fill_at not in ("next_open", "close"):
+        raise BadInput(must_be("fill_at", "'next_open' or 'close'", repr(fill_at), "live orders fill at the next open"))
+    if guards is not None and not isinstance(guards, Guards):
+        raise BadInput(must_be("guards", "tk.Guards", type(guards).__name__, "write guards=tk.Guards(daily_loss_percent=2)"))
+    if account is not None and not isinstance(account, PaperAccount):
+        raise BadInput(must_be("account", "tk.PaperAccount", type(account).__name__, "write account=tk.PaperAccount(...)"))
+    account = account or PaperAccount()
+    num, den = value_columns(bars, account.currency, conversion)
+    prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
+    return Setup(bars, account, guards or Guards(), fill_at, prices, num, den)
+
+
+def plan_of(decisions: Decisions) -> Plan:
+    """Take the strategy layer's decisions into the loop's terms."""
+    return Plan(decisions.code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0)
+
+
+def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:
+    """Sizing, costs and guards of one strategy on one setup, in integers.
+
+    Raises
+    ------
+    BadInput
+        When the risk has more than 4 decimals, sizes from a stop that is not there, or the lots are below the minimum.
+    """
+    instrument, account, guards = setup.bars.instrument, setup.account, setup.guards
+    fixed_steps, risk_ppm = _sizing(spec, instrument, has_stop)
+    return Terms(
+        balance=account.balance_minor,
+        min_steps=instrument.min_steps,
+        max_steps=instrument.max_steps,
+        value_num=setup.value_num,
+        value_den=setup.value_den,
+        fixed_steps=fixed_steps,
+        risk_ppm=risk_ppm,
+        costs=account.costs(instrument),
+        daily_loss_ppm=guards.daily_loss_ppm,
+        max_open=guards.max_open_per_symbol or 0,
+        cooldown_bars=guards.cooldown_bars,
+        max_spread_points=guards.max_spread_points(instrument.points_per_pip),
+        at_close=setup.fill_at == "close",
+        stop_required=has_stop,
+    )
+
+
+def _sizing(spec: StrategySpec, instrument: Instrument, has_stop: bool) -> tuple[int, int]:
+    risk: Any = spec.risk
+    if isinstance(risk, Lots):
+        steps = instrument.steps_floor(risk.lots)
+        if steps < instrument.min_steps:
+            raise BadInput(
+                must_be(
+                    f"lots of {spec.name} on {instrument.symbol}",
+                    f"at least {instrument.volume_min}",
+                    risk.lots,
+                    f"write tk.Lots({instrument.volume_min}) or more",
+                )
+            )
+        return min(steps, instrument.max_steps), 0
+    if not has_stop:
+        raise BadInput(
+            must_be(
+                f"protection of {spec.name}",
+                "a stop loss when risk is a percentage",
+                "without stop_loss",
+                "give Protection(stop_loss=...), or size with tk.Lots",
+            )
+        )
+    ppm = risk.percent * 10_000
+    if ppm != int(ppm) or not 0 < ppm <= 1_000_000:
+        raise BadInput(
+            must_be(f"risk of {spec.name}", "above 0, at most 100 %, 4 decimals", f"{risk.percent} %", "write tk.RiskPercent(1)")
+        )
+    return 0, int(ppm)

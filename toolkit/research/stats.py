@@ -1,0 +1,91 @@
+"""Statistics of a run, from the loop's own totals: the same numbers for one backtest and for every set of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from toolkit.simulation import loop
+
+__all__ = ["DEFINITIONS", "STATISTICS", "statistics"]
+
+YEAR_NS = int(365.25 * 86_400) * 1_000_000_000
+
+#: Every statistic with its definition. "Net" is profit plus commission plus swap of a closed trade.
+DEFINITIONS: dict[str, str] = {
+    "final_equity": "balance plus open profit at the last close, account currency",
+    "net_profit": "final equity minus the opening balance",
+    "total_return": "final equity over the opening balance, minus 1",
+    "cagr": "yearly compound growth over the span of the bars (years of 365.25 days)",
+    "sharpe": "mean over sample deviation of the daily returns of equity (platform days that have bars, no risk-free rate),"
+    " times the square root of the days a year in the data; NaN when equity never moves",
+    "sortino": "like sharpe, over the root mean square of the negative daily returns",
+    "max_drawdown": "largest fall of equity (bar closes, open profit included) from its peak so far, over that peak",
+    "calmar": "cagr over max_drawdown",
+    "profit_factor": "sum of winning nets over the absolute sum of the others",
+    "expectancy": "mean net of a closed trade, account currency",
+    "win_rate": "closed trades with a net above 0, over all closed trades",
+    "average_win": "mean net of the winning trades",
+    "average_loss": "mean net of the other trades, 0 or negative",
+    "exposure": "bar closes with a position open, over all bars",
+    "trades": "closed trades (a position open at the end is marked, not closed)",
+    "commission": "commission of the closed trades, 0 or negative",
+    "swap": "swap of the closed trades",
+    "skipped": "entries decided but not made, see .skipped and .denied",
+}
+STATISTICS = tuple(DEFINITIONS)
+
+
+def _over(a: float, b: float) -> float:
+    return a / b if b != 0 else math.nan
+
+
+def statistics(
+    totals: Sequence[int], moments: Sequence[float], final: int, bars: int, days: int, span_ns: int, money_digits: int
+) -> dict[str, Any]:
+    """Compute every statistic of `DEFINITIONS`.
+
+    Parameters
+    ----------
+    totals, moments
+        The loop's integer and float state at the end of a run.
+    final
+        Equity at the last close, minor units.
+    bars, days
+        Number of bars and of platform days with bars.
+    span_ns
+        From the first open to the last close.
+    money_digits
+        Digits of the account currency.
+    """
+    s = [int(v) for v in totals]
+    mean, deviation, downside = float(moments[1]), float(moments[2]), float(moments[3])
+    drawdown = float(moments[loop.MAX_DRAWDOWN])
+    opening, trades, wins = s[loop.OPENING], s[loop.TRADES], s[loop.WINS]
+    unit = 10**money_digits
+    years = span_ns / YEAR_NS
+    yearly = math.sqrt(days / years) if years > 0 else math.nan
+    growth = final / opening
+    cagr = (growth ** (1.0 / years) - 1.0 if growth > 0 else -1.0) if years > 0 else math.nan
+    won, lost = s[loop.GROSS_WIN], s[loop.GROSS_LOSS]
+    return {
+        "final_equity": final / unit,
+        "net_profit": (final - opening) / unit,
+        "total_return": growth - 1.0,
+        "cagr": cagr,
+        "sharpe": _over(mean, deviation) * yearly,
+        "sortino": _over(mean, downside) * yearly,
+        "max_drawdown": drawdown,
+        "calmar": _over(cagr, drawdown),
+        "profit_factor": _over(won, lost) if lost or not won else math.inf,
+        "expectancy": _over(won - lost, trades * unit),
+        "win_rate": _over(wins, trades),
+        "average_win": _over(won, wins * unit),
+        "average_loss": _over(-lost, (trades - wins) * unit),
+        "exposure": s[loop.BARS_IN] / bars,
+        "trades": trades,
+        "commission": s[loop.COMMISSION] / unit,
+        "swap": s[loop.SWAP] / unit,
+        "skipped": s[loop.SKIPS],
+    }
