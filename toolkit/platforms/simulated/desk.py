@@ -110,6 +110,7 @@ class OrderDesk:
     def _open(self, command: OpenOrder, ns: int, fault: Fault | None) -> Reply:
         instrument = self._prices.instrument(command.symbol)
         sign = command.side.sign
+        self._prices.point_value(command.symbol, ns)  # a profit that could not be booked is not begun
         steps = self._steps(instrument, command.lots, "lots")
         bid, ask = self._quote(command.symbol, ns)
         stop, target = self._level(instrument, command.stop_loss), self._level(instrument, command.take_profit)

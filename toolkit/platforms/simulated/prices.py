@@ -57,7 +57,6 @@ class VenuePrices:
     def rate(self, frm: str, ns: int) -> Rate:
         """Return the rate into the account's currency by the last mids at or before ``ns``: one pair, else two.
 
-
         Raises
         ------
         ConversionRateMissing
