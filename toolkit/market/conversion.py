@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from toolkit.errors import BadInput, ConversionRateMissing, must_be
 from toolkit.market.instruments import Instrument
-from toolkit.market.numbers import EXACT, Number, ratio, to_decimal
+from toolkit.market.exact import EXACT, Number, ratio, to_decimal
 from toolkit.market.quotes import Quote
 
 

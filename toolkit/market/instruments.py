@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, ClassVar
 
 from toolkit.errors import BadInput, QuoteError, UnknownSymbol, must_be
-from toolkit.market.numbers import EXACT, Number, plain, ratio, to_decimal
+from toolkit.market.exact import EXACT, Number, plain, ratio, to_decimal
 
 INT32_MAX = 2_147_483_647
 AUTO_DIGITS = -1
@@ -282,7 +282,9 @@ def _table() -> dict[str, dict[str, Any]]:
     book = json.loads(text)
     table: dict[str, dict[str, Any]] = {}
     for row in book["instruments"]:
-        table[row["symbol"]] = {**book["classes"][row["asset_class"]], **row}
+        source = "; ".join(book["sources"][key] for key in row["sources"])
+        facts = {key: value for key, value in row.items() if key != "sources"}
+        table[row["symbol"]] = {**book["classes"][row["asset_class"]], **facts, "source": source}
     return table
 
 

@@ -13,7 +13,7 @@ from toolkit.errors import BarsError, MissingPackage, must_be
 from toolkit.market.bars import Bars
 from toolkit.market.checks import PRICE_COLUMNS, Floats, Ints, crossed_rows, row_name
 from toolkit.market.instruments import INT32_MAX, Instrument, find_instrument
-from toolkit.market.numbers import Number, to_decimal
+from toolkit.market.exact import Number, to_decimal
 from toolkit.market.platform_clock import PlatformClock, find_clock
 from toolkit.market.timeframes import Timeframe
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from toolkit.clock import to_utc
 from toolkit.errors import QuoteError, must_be
-from toolkit.market.numbers import EXACT, to_decimal
+from toolkit.market.exact import EXACT, to_decimal
 
 _TWO = Decimal(2)
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from toolkit.errors import SizingError, must_be
 from toolkit.market import Instrument, Quote, Rate, Side
-from toolkit.market.numbers import EXACT, Number, plain, ratio, to_decimal
+from toolkit.market.exact import EXACT, Number, plain, ratio, to_decimal
 
 _ZERO = Decimal(0)
 _HUNDRED = Decimal(100)
