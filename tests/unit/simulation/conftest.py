@@ -1,0 +1,234 @@
+"""An independent reference simulator, written from the rules' text with Decimals and fractions, one bar at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import pytest
+
+
+def _half_away(value: Fraction) -> int:
+    whole = abs(value) + Fraction(1, 2)
+    rounded = whole.numerator // whole.denominator
+    return rounded if value >= 0 else -rounded
+
+
+@dataclass
+class Case:
+    """Everything a run depends on, in plain Python numbers; prices are lists of (bid o h l c, ask o h l c)."""
+
+    rows: list[tuple[int, ...]]
+    code: list[int]
+    stop: list[int]
+    target: list[int] | None = None
+    ratio: Fraction | None = None
+    balance: int = 1_000_000
+    rates: list[Fraction] = field(default_factory=lambda: [Fraction(1)])
+    fixed_steps: int = 0
+    risk: Fraction = Fraction(1, 100)
+    min_steps: int = 1
+    max_steps: int = 1_000_000
+    commission: Fraction = Fraction(0)
+    slippage: int = 0
+    at_close: bool = False
+    has_stop: bool = True
+    daily_loss: Fraction | None = None
+    cooldown: int = 0
+    max_spread: int | None = None
+    days: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    trades: list[tuple[int, ...]] = field(default_factory=list)
+    skips: list[tuple[int, int, int]] = field(default_factory=list)
+    equity: list[int] = field(default_factory=list)
+    open: tuple[int, ...] | None = None
+
+
+class _Book:
+    """One account with at most one position."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.cash = case.balance
+        self.position: dict[str, int] | None = None
+        self.out = Outcome()
+        self.last_exit: int | None = None
+        self.base = case.balance
+
+    def rate(self, closed_bar: int) -> Fraction:
+        rates = self.case.rates
+        return rates[0] if len(rates) == 1 else rates[max(closed_bar, 0)]
+
+    def marked(self, bid: int, ask: int, rate: Fraction) -> int:
+        p = self.position
+        if p is None:
+            return self.cash
+        gain = bid - p["entry"] if p["side"] == 1 else p["entry"] - ask
+        return self.cash + _half_away(gain * p["steps"] * rate)
+
+    def leave(self, bar: int, price: int, reason: int, rate: Fraction) -> None:
+        p = self.position
+        gain = price - p["entry"] if p["side"] == 1 else p["entry"] - price
+        profit = _half_away(gain * p["steps"] * rate)
+        cost = _half_away(self.case.commission * p["steps"])
+        self.cash += profit - cost
+        self.out.trades.append(
+            (p["side"], p["steps"], p["bar"], p["entry"], bar, price, reason, profit, -cost - p["cost"], 0)
+        )
+        self.position = None
+        self.last_exit = bar
+
+    def decide(self, decided: int, bar: int, bid: int, ask: int, rate: Fraction) -> None:
+        code, c, p = self.case.code[decided], self.case, self.position
+        if p is not None:
+            own, opposite = (4, 2) if p["side"] == 1 else (8, 1)
+            if code & own or code & opposite:
+                price = bid - c.slippage if p["side"] == 1 else ask + c.slippage
+                self.leave(bar, price, 3 if code & own else 4, rate)
+        if self.position is not None or not code & 3:
+            return
+        side = 1 if code & 1 else -1
+        reason, position = self.entry(decided, bar, side, bid, ask, rate)
+        if reason:
+            self.out.skips.append((bar, side, reason))
+            return
+        self.position = position
+        self.cash -= position["cost"]
+
+    def entry(self, decided, bar, side, bid, ask, rate):
+        c = self.case
+        quote = ask if side == 1 else bid
+        stop = c.stop[decided % len(c.stop)] if len(c.stop) > 1 else c.stop[0]
+        wants_target = c.target is not None or c.ratio is not None
+        target = 0
+        if c.ratio is not None:
+            target = int(c.ratio * stop + Fraction(1, 2))
+        elif c.target is not None:
+            target = c.target[decided] if len(c.target) > 1 else c.target[0]
+        if c.has_stop or stop > 0:
+            if stop <= 0:
+                return 1, None
+            if side == 1 and quote - stop <= 0:
+                return 3, None
+        if wants_target and (target <= 0 or (side == -1 and quote - target <= 0)):
+            return 2, None
+        if c.daily_loss is not None and self.base - self.cash >= self.base * c.daily_loss:
+            return 16, None
+        if c.cooldown and self.last_exit is not None and bar - self.last_exit <= c.cooldown:
+            return 18, None
+        if c.max_spread is not None and ask - bid > c.max_spread:
+            return 19, None
+        steps = c.fixed_steps
+        if not steps:
+            if self.cash <= 0:
+                return 4, None
+            steps = int(self.cash * c.risk / (stop * rate))
+            if steps < c.min_steps:
+                return 5, None
+            steps = min(steps, c.max_steps)
+        return 0, {
+            "side": side,
+            "steps": steps,
+            "bar": bar,
+            "entry": quote + side * c.slippage,
+            "sl": quote - side * stop if stop > 0 else None,
+            "tp": quote + side * target if target else None,
+            "cost": _half_away(c.commission * steps),
+        }
+
+    def gap(self, bar: int, bid: int, ask: int, rate: Fraction) -> None:
+        p = self.position
+        price = bid if p["side"] == 1 else ask
+        if p["sl"] is not None and (price - p["sl"]) * p["side"] <= 0:
+            self.leave(bar, price, 1, rate)
+        elif p["tp"] is not None and (price - p["tp"]) * p["side"] >= 0:
+            self.leave(bar, price, 2, rate)
+
+    def watch(self, bar: int, row: tuple[int, ...], rate: Fraction) -> None:
+        p = self.position
+        first, worst, best = (row[0], row[2], row[1]) if p["side"] == 1 else (row[4], row[5], row[6])
+        if p["sl"] is not None and (worst - p["sl"]) * p["side"] <= 0:
+            passed = (first - p["sl"]) * p["side"] <= 0
+            self.leave(bar, first if passed else p["sl"], 1, rate)
+        elif p["tp"] is not None and (best - p["tp"]) * p["side"] >= 0:
+            self.leave(bar, p["tp"], 2, rate)
+
+
+def run_reference(case: Case) -> Outcome:
+    """Run the rules bar by bar."""
+    book, n = _Book(case), len(case.rows)
+    days = case.days or [0] * n
+    for i, row in enumerate(case.rows):
+        bid, ask = row[0], row[4]
+        rate = book.rate(i - 1)
+        if i and days[i] != days[i - 1]:
+            book.base = book.marked(bid, ask, rate)
+        if book.position is not None:
+            book.gap(i, bid, ask, rate)
+        if not case.at_close and i > 0:
+            book.decide(i - 1, i, bid, ask, rate)
+        if book.position is not None:
+            book.watch(i, row, rate)
+        if case.at_close and i < n - 1:
+            book.decide(i, i, row[3], row[7], book.rate(i))
+        book.out.equity.append(book.marked(row[3], row[7], book.rate(i)))
+    p = book.position
+    if p is not None:
+        book.out.open = (p["side"], p["steps"], p["bar"], p["entry"], p["sl"] or 0, p["tp"] or 0, -p["cost"])
+    return book.out
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The reference simulator."""
+    return run_reference
+
+
+@pytest.fixture(scope="session")
+def make_case():
+    """Build a case from keyword arguments."""
+    return Case
+
+
+@pytest.fixture(scope="session")
+def run_case():
+    """Run a case through the real loop, compiled or plain."""
+    import numpy as np
+
+    from toolkit.simulation import run as driver
+    from toolkit.simulation.account import Costs
+
+    def go(case: Case, *, full: bool = True):
+        n = len(case.rows)
+        columns = np.array(case.rows, np.int32).reshape(n, 8).T.copy()
+        days = case.days or [0] * n
+        last = [i for i in range(n) if i == n - 1 or days[i] != days[i + 1]]
+        plan = driver.Plan(
+            np.array(case.code, np.uint8),
+            np.array(case.stop, np.int32),
+            None if case.target is None else np.array(case.target, np.int32),
+            0.0 if case.ratio is None else float(case.ratio),
+        )
+        terms = driver.Terms(
+            balance=case.balance,
+            min_steps=case.min_steps,
+            max_steps=case.max_steps,
+            value_num=np.array([r.numerator for r in case.rates], np.int64),
+            value_den=np.array([r.denominator for r in case.rates], np.int64),
+            fixed_steps=case.fixed_steps,
+            risk_ppm=int(case.risk * 1_000_000),
+            costs=Costs(case.commission.numerator, case.commission.denominator, case.slippage),
+            daily_loss_ppm=0 if case.daily_loss is None else int(case.daily_loss * 1_000_000),
+            cooldown_bars=case.cooldown,
+            max_spread_points=case.max_spread or 0,
+            at_close=case.at_close,
+            stop_required=case.has_stop,
+        )
+        return driver.run_loop(driver.Prices(*columns, np.array(last, np.int64)), plan, terms, full=full)
+
+    return go
