@@ -15,7 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from toolkit.market import Bars, Instrument, Quote, Side
+from toolkit.market import Bars, Instrument, Quote, Rate, Side
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -254,6 +254,20 @@ class MarketData(Protocol):
 
     def closed_bars(self, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars:
         """Return closed bars whose open is later than ``after``, oldest first, at most ``limit``."""
+
+
+class ConversionRates(Protocol):
+    """Optional: a platform that knows its own conversion rates (the paper platform, exactly as the backtest does)."""
+
+    def conversion_rate(self, frm: str, to: str) -> Rate:
+        """Return the platform's rate of the moment between two currencies; ConversionRateMissing when it has none."""
+
+
+class TickValues(Protocol):
+    """Optional: a platform that states what a point is worth (MT5's tick value)."""
+
+    def point_value(self, symbol: str) -> Decimal | None:
+        """Return the value of one point of one lot in account currency as the platform states it, or None."""
 
 
 class PositionBook(Protocol):

@@ -165,6 +165,7 @@ class LiveRun(Base):
     options_json: Mapped[str] = mapped_column(Text, default="{}")
     last_error: Mapped[str] = mapped_column(Text, default="")
     capital: Mapped[Decimal]
+    realised: Mapped[Decimal] = mapped_column(default=Decimal(0))  # profit, commission and swap booked by its trades
     cursor: Mapped[datetime | None]  # open of the last bar that was committed
     state: Mapped[bytes | None]  # the strategy's incremental state after that bar
     version: Mapped[int] = mapped_column(default=0)  # compare-and-set counter
