@@ -14,7 +14,25 @@ from toolkit.strategy.sections import RR, Entry, Exit, Lots, Pips, Protection, R
 from toolkit.strategy.spec import StrategySpec
 
 __all__ = [  # noqa: PLE0604
-    "RR", "Bool", "Choice", "ColumnCache", "Decision", "Decisions", "Entry", "Exit", "Expr", "Float", "Graph",
-    "Incremental", "Int", "Lots", "Pips", "Protection", "RiskPercent", "SectionedStrategy", "StrategySpec", "evaluate",
+    "RR",
+    "Bool",
+    "Choice",
+    "ColumnCache",
+    "Decision",
+    "Decisions",
+    "Entry",
+    "Exit",
+    "Expr",
+    "Float",
+    "Graph",
+    "Incremental",
+    "Int",
+    "Lots",
+    "Pips",
+    "Protection",
+    "RiskPercent",
+    "SectionedStrategy",
+    "StrategySpec",
+    "evaluate",
     *_indicators,
 ]

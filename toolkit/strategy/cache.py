@@ -33,13 +33,15 @@ class ColumnCache:
         self._ids: dict[Any, int] = {}
         self._columns: dict[int, Column] = {}
         self._uses: dict[int, int] = {}
+        self._made: set[int] = set()
         self._pool: dict[str, list[Column]] = {"f8": [], "i1": []}
         self._times: dict[str, Column] | None = None
         self._never: Column | None = None
 
     def keys(self, graph: Graph, binding: Binding, fresh: bool = False) -> list[int]:
         """Return, per node, the number of its column: equal numbers mean equal columns."""
-        ids, result = self._ids, []
+        ids = self._ids
+        result: list[int] = []
         for index, (node, shape) in enumerate(zip(graph.nodes, graph.shapes, strict=True)):
             key: Any
             if fresh:
@@ -68,16 +70,19 @@ class ColumnCache:
                 continue
             self._uses.pop(key, None)
             column = self._columns.pop(key, None)
-            if column is not None and column.flags.owndata and column.flags.writeable:
+            if column is not None and key in self._made:
+                self._made.discard(key)
                 self._pool["f8" if column.dtype == np.float64 else "i1"].append(column)
 
     def get(self, key: int) -> Column | None:
         """Return a column if it is there."""
         return self._columns.get(key)
 
-    def put(self, key: int, column: Column) -> None:
-        """Keep a column."""
+    def put(self, key: int, column: Column, made: bool) -> None:
+        """Keep a column; ``made`` says that its memory came from `buffer` and may be used again."""
         self._columns[key] = column
+        if made:
+            self._made.add(key)
 
     def buffer(self, kind: str) -> Column:
         """Return memory for a new column; its content is undefined."""
@@ -93,16 +98,29 @@ class ColumnCache:
     def field(self, name: str, symbol: str | None = None) -> Column:
         """Return a price, the volume or a time of the bars as float64."""
         if symbol is not None and symbol != self.bars.symbol:
-            raise StrategyError(must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well"))
+            raise StrategyError(
+                must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well")
+            )
         if name in _TIMES:
             if self._times is None:
                 self._times = time_columns(self.bars.ts)
             return self._times[name]
         column: Column | None = getattr(self.bars, name)
         if column is None:
-            raise StrategyError(must_be(f"the bars of {self.bars.symbol}", "given with volume", "without",
-                                        "load bars with a volume column, or leave volume nodes out"))
+            raise StrategyError(
+                must_be(
+                    f"the bars of {self.bars.symbol}",
+                    "given with volume",
+                    "without",
+                    "load bars with a volume column, or leave volume nodes out",
+                )
+            )
         return np.ascontiguousarray(column, np.float64)
+
+    @property
+    def columns_held(self) -> int:
+        """Number of columns that are kept now."""
+        return len(self._columns)
 
     @property
     def nbytes(self) -> int:

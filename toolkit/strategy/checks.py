@@ -14,8 +14,26 @@ Sign = Literal["+", "-", "0", "?"]
 # nodes whose value is never below zero, whatever their inputs
 _NOT_NEGATIVE = {"true_range", "std", "abs", "sqrt", "rsi", "rsi_sma", "minute"}
 # nodes that keep the sign, or the kind of quantity, of their first input
-_KEEP = {"ema", "ema_sma", "wilder", "wilder_sma", "sma", "wma", "kama", "highest", "lowest", "shift", "hold", "median",
-         "quantile", "last_day_first", "session_max", "session_min", "min", "max"}
+_KEEP = {
+    "ema",
+    "ema_sma",
+    "wilder",
+    "wilder_sma",
+    "sma",
+    "wma",
+    "kama",
+    "highest",
+    "lowest",
+    "shift",
+    "hold",
+    "median",
+    "quantile",
+    "last_day_first",
+    "session_max",
+    "session_min",
+    "min",
+    "max",
+}
 
 
 def sign(expr: Expr, params: Mapping[str, ParamSpec]) -> Sign:
@@ -83,12 +101,24 @@ def refuse_negative(expr: Expr, what: str, params: Mapping[str, ParamSpec]) -> N
     """Refuse a distance that is certainly zero or negative."""
     found = sign(expr, params)
     if found in ("-", "0"):
-        raise StrategyError(must_be(what, "a distance greater than 0", f"{expr!r}, which is never above 0",
-                                    "give its size; a long's stop lies below and a short's above by itself"))
+        raise StrategyError(
+            must_be(
+                what,
+                "a distance greater than 0",
+                f"{expr!r}, which is never above 0",
+                "give its size; a long's stop lies below and a short's above by itself",
+            )
+        )
 
 
 def refuse_level(expr: Expr, what: str) -> None:
     """Refuse a price level where a distance is wanted."""
     if is_level(expr):
-        raise StrategyError(must_be(what, "a distance from the entry price", f"the price level {expr!r}",
-                                    "subtract: x.close - x.low is a distance, or use tk.Pips"))
+        raise StrategyError(
+            must_be(
+                what,
+                "a distance from the entry price",
+                f"the price level {expr!r}",
+                "subtract: x.close - x.low is a distance, or use tk.Pips",
+            )
+        )

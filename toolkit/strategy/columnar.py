@@ -89,6 +89,12 @@ def evaluate(
     return decisions
 
 
+def column_keys(spec: StrategySpec, cache: ColumnCache, params: Mapping[str, Value] | None = None) -> list[int]:
+    """Return the numbers of the columns a set needs, for `ColumnCache.retain` and `ColumnCache.release`."""
+    values = spec.values if params is None else {**spec.values, **params}
+    return cache.keys(spec.graph, bind(spec.graph, values))
+
+
 def advance(
     spec: StrategySpec, bars: Bars | Mapping[str, Bars], state: bytes | None = None, *, frame: bool = False
 ) -> tuple[Decisions, bytes]:
@@ -96,7 +102,7 @@ def advance(
 
     The state is that of `incremental.Incremental`: either driver continues where the other stopped.
     """
-    from toolkit.strategy.incremental import pack_state, unpack_state  # noqa: PLC0415
+    from toolkit.strategy.incremental import pack_state, unpack_state
 
     binding = bind(spec.graph, spec.values)
     sizes = state_sizes(spec.graph, binding)
@@ -119,8 +125,13 @@ class _States:
 
 
 def _decide(
-    spec: StrategySpec, store: ColumnCache, binding: Binding, frame: bool, instrument: Instrument,
-    states: _States | None, every: bool = False,
+    spec: StrategySpec,
+    store: ColumnCache,
+    binding: Binding,
+    frame: bool,
+    instrument: Instrument,
+    states: _States | None,
+    every: bool = False,
 ) -> Decisions:
     stop, target = spec.protection["stop"], spec.protection["target"]
     wanted = list(spec.roots.values())
@@ -157,9 +168,7 @@ def _decide(
 
 def _plain_pack(conditions: list[Column], code: Column) -> None:
     long, short, leave_long, leave_short = (c == 2 for c in conditions)
-    code[:] = (
-        leave_long * 4 + leave_short * 8 + (long & ~short & ~leave_long) * 1 + (short & ~long & ~leave_short) * 2
-    )
+    code[:] = leave_long * 4 + leave_short * 8 + (long & ~short & ~leave_long) * 1 + (short & ~long & ~leave_short) * 2
 
 
 class _Run:
@@ -192,8 +201,11 @@ class _Run:
         shape = self.graph.shapes[index]
         if shape.scalar:
             value = self.binding.scalars[index]
-            whole = (points_from_distance(value, scale) if per_pip is None
-                     else stop_points_from_distance(value, scale, per_pip))
+            whole = (
+                points_from_distance(value, scale)
+                if per_pip is None
+                else stop_points_from_distance(value, scale, per_pip)
+            )
             return np.array([whole], np.int32)
         out = np.empty(self.store.length, np.int32)
         column = self.columns[index]
@@ -212,7 +224,7 @@ class _Run:
         found = self.store.get(key)
         if found is None:
             found = self._fresh(index)
-            self.store.put(key, found)
+            self.store.put(key, found, made=self.graph.shapes[index].step is not None)
         self.columns[index] = found
 
     def _fresh(self, index: int) -> Column:

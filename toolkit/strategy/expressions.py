@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, NoReturn
+
+import numpy as np
 
 from toolkit.errors import LookAheadError, StrategyError, must_be
 
@@ -16,7 +18,9 @@ FIELDS = (*PRICES, "volume", "time", "day", "minute", "weekday")
 BASE = ""
 
 _WORD_REMEDY = "use & for and, | for or, ~ for not, tk.where(c, a, b) for if, and put comparisons in parentheses"
-_SYMBOL_REMEDY = "it is a symbol that stands for every value of a sweep; declare it as tk.Choice to branch or loop on it"
+_SYMBOL_REMEDY = (
+    "it is a symbol that stands for every value of a sweep; declare it as tk.Choice to branch or loop on it"
+)
 
 
 class Expr:
@@ -80,14 +84,21 @@ class Expr:
         return numeric("abs", self)
 
     def __pow__(self, other: object) -> NoReturn:
-        raise StrategyError(must_be("an expression", "combined with + - * /", "raised to a power with **",
-                                    "write x * x, or tk.sqrt(x)"))
+        raise StrategyError(
+            must_be("an expression", "combined with + - * /", "raised to a power with **", "write x * x, or tk.sqrt(x)")
+        )
 
     __rpow__ = __pow__
 
     def __mod__(self, other: object) -> NoReturn:
-        raise StrategyError(must_be("an expression", "combined with + - * /", "used with %",
-                                    "use tk.hour_between, tk.weekday or tk.minute_of_day for times"))
+        raise StrategyError(
+            must_be(
+                "an expression",
+                "combined with + - * /",
+                "used with %",
+                "use tk.hour_between, tk.weekday or tk.minute_of_day for times",
+            )
+        )
 
     __rmod__ = __mod__
 
@@ -140,7 +151,8 @@ class Expr:
         LookAheadError
             If ``bars`` is negative: that would read a bar that has not closed.
         """
-        if isinstance(bars, numbers.Real) and not isinstance(bars, bool) and bars < 0:
+        number = plain_number(bars)
+        if number is not None and number < 0:
             raise LookAheadError(must_be("shift", "0 or more bars", bars, "a negative shift reads the future"))
         lag = window(bars, "shift")
         if self.scalar or (lag.op == "lit" and lag.args[0] == 0):
@@ -150,21 +162,39 @@ class Expr:
     # refusals
     def __bool__(self) -> bool:
         if self.op == "param":
-            raise StrategyError(must_be(f"parameter {self.args[0]!r}", "used in an expression",
-                                        "tested with if, and, or, not", _SYMBOL_REMEDY))
-        raise StrategyError(must_be("an expression", "combined with & | ~ and tk.where",
-                                    "tested with if, and, or, not, in or a chained comparison", _WORD_REMEDY))
+            raise StrategyError(
+                must_be(
+                    f"parameter {self.args[0]!r}",
+                    "used in an expression",
+                    "tested with if, and, or, not",
+                    _SYMBOL_REMEDY,
+                )
+            )
+        raise StrategyError(
+            must_be(
+                "an expression",
+                "combined with & | ~ and tk.where",
+                "tested with if, and, or, not, in or a chained comparison",
+                _WORD_REMEDY,
+            )
+        )
 
     def _refuse_number(self, how: str) -> NoReturn:
         if self.op == "param":
             raise StrategyError(must_be(f"parameter {self.args[0]!r}", "used in an expression", how, _SYMBOL_REMEDY))
-        raise StrategyError(must_be("an expression", "used in an expression", how,
-                                    "it has one value per bar and none while the strategy is traced"))
+        raise StrategyError(
+            must_be(
+                "an expression",
+                "used in an expression",
+                how,
+                "it has one value per bar and none while the strategy is traced",
+            )
+        )
 
     def __int__(self) -> int:
         self._refuse_number("turned into a number by int()")
 
-    def __index__(self) -> int:
+    def __index__(self) -> int:  # noqa: PLE0305
         self._refuse_number("used as a whole number by range() or an index")
 
     def __float__(self) -> float:
@@ -178,23 +208,35 @@ class Expr:
     def __iter__(self) -> NoReturn:
         self._refuse_number("looped over")
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # noqa: PLE0303
         self._refuse_number("measured by len()")
 
     def __getitem__(self, item: object) -> NoReturn:
-        raise StrategyError(must_be("an expression", "read with .shift(n)", f"indexed with [{item!r}]",
-                                    "x.shift(1) is the value one bar ago"))
+        raise StrategyError(
+            must_be(
+                "an expression",
+                "read with .shift(n)",
+                f"indexed with [{item!r}]",
+                "x.shift(1) is the value one bar ago",
+            )
+        )
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in ("ndim", "shape", "dtype"):
+            _refuse_data("a Series or array")
         raise StrategyError(
-            must_be("an expression", "combined with operators, .shift(n) and tk functions", f"asked for .{name}",
-                    f"there is no such thing on it{suggest(name, ('shift',))}; pandas methods have tk functions instead")
+            must_be(
+                "an expression",
+                "combined with operators, .shift(n) and tk functions",
+                f"asked for .{name}",
+                f"there is no such thing on it{suggest(name, ('shift',))}; pandas methods have tk functions instead",
+            )
         )
 
     def __repr__(self) -> str:
-        from toolkit.strategy.words import expression_words  # noqa: PLC0415
+        from toolkit.strategy.words import expression_words
 
         return expression_words(self)
 
@@ -203,6 +245,17 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` when a known word is close, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def plain_number(value: object) -> int | float | None:
+    """Return a Python, numpy or Decimal number as a plain one; None for anything else, truth values included."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(value) if isinstance(value, (np.floating, Decimal)) else None
 
 
 def literal(value: object, kind: str = "f8") -> Expr:
@@ -215,18 +268,27 @@ def literal(value: object, kind: str = "f8") -> Expr:
     return Expr("lit", (number,), "f8", scalar=True)
 
 
-def _refuse_captured(value: object, where: str) -> NoReturn:
-    name = type(value).__name__
-    if hasattr(value, "__array__") or hasattr(value, "bid_close") or name in {"Series", "DataFrame", "ndarray", "Bars"}:
-        raise StrategyError(
-            must_be(f"the operand of {where}", "an expression, a parameter or a number", f"a captured {name}",
-                    "data computed outside the strategy may know the future; compute it from the bars given to indicators()")
+def _refuse_data(name: str, where: str = "an expression") -> NoReturn:
+    raise StrategyError(
+        must_be(
+            f"the operand of {where}",
+            "an expression, a parameter or a number",
+            f"a captured {name}",
+            "data from outside the strategy may know the future; compute it from the bars of indicators()",
         )
+    )
+
+
+def refuse_captured(value: object, where: str) -> NoReturn:
+    """Refuse anything that is not an expression, a parameter or a number, with the remedy."""
+    name = type(value).__name__
     remedy = "read it from the bars given to indicators(), or write a number"
     if value is None:
         remedy = "the name is empty; did a function forget its return?"
     elif name in {"Outputs", "BarsSymbol"}:
         remedy = "name one of its values, such as bars.close or bands.upper"
+    elif hasattr(value, "__array__") or hasattr(value, "bid_close"):
+        _refuse_data(name, where)
     raise StrategyError(must_be(f"the operand of {where}", "an expression, a parameter or a number", name, remedy))
 
 
@@ -235,42 +297,68 @@ def as_expr(value: object, where: str, kind: str = "f8") -> Expr:
     if isinstance(value, Expr):
         if value.kind != kind:
             if kind == "i1":
-                raise StrategyError(must_be(f"the operand of {where}", "a condition", "a number",
-                                            "compare it with something first, such as x.rsi < 30"))
-            raise StrategyError(must_be(f"the operand of {where}", "a number", "a condition",
-                                        "use tk.where(condition, a, b) to turn it into a number"))
+                raise StrategyError(
+                    must_be(
+                        f"the operand of {where}",
+                        "a condition",
+                        "a number",
+                        "compare it with something first, such as x.rsi < 30",
+                    )
+                )
+            raise StrategyError(
+                must_be(
+                    f"the operand of {where}",
+                    "a number",
+                    "a condition",
+                    "use tk.where(condition, a, b) to turn it into a number",
+                )
+            )
         return value
-    if isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
+    if isinstance(value, (bool, np.bool_)):
         if kind == "i1":
             return literal(value, "i1")
         raise StrategyError(must_be(f"the operand of {where}", "a number", value, "write 1.0 or 0.0"))
-    if isinstance(value, numbers.Real):
+    number = plain_number(value)
+    if number is not None:
         if kind == "i1":
             raise StrategyError(must_be(f"the operand of {where}", "a condition", value, "write True or False"))
-        return literal(value)
-    _refuse_captured(value, where)
+        return literal(number)
+    refuse_captured(value, where)
 
 
 def window(value: object, what: str) -> Expr:
     """Return a window length: a whole number of bars, a parameter, or arithmetic on those."""
     if isinstance(value, Expr):
         if not value.scalar or value.kind != "f8":
-            raise StrategyError(must_be(f"the window of {what}", "a number of bars or a parameter",
-                                        "an expression that changes from bar to bar", "use a fixed window"))
+            raise StrategyError(
+                must_be(
+                    f"the window of {what}",
+                    "a number of bars or a parameter",
+                    "an expression that changes from bar to bar",
+                    "use a fixed window",
+                )
+            )
         return value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        if float(value) != int(value):
+    number = plain_number(value)
+    if number is not None:
+        if not math.isfinite(number) or number != int(number):
             raise StrategyError(must_be(f"the window of {what}", "a whole number of bars", value, "round it"))
-        return Expr("lit", (int(value),), "f8", scalar=True)
-    _refuse_captured(value, what)
+        return Expr("lit", (int(number),), "f8", scalar=True)
+    refuse_captured(value, what)
 
 
 def scalar(value: object, what: str) -> Expr:
     """Return a setting that is the same on every bar: a number, a parameter, or arithmetic on those."""
     node = as_expr(value, what)
     if not node.scalar:
-        raise StrategyError(must_be(f"the setting of {what}", "a number or a parameter",
-                                    "an expression that changes from bar to bar", "use a fixed value"))
+        raise StrategyError(
+            must_be(
+                f"the setting of {what}",
+                "a number or a parameter",
+                "an expression that changes from bar to bar",
+                "use a fixed value",
+            )
+        )
     return node
 
 
@@ -287,7 +375,7 @@ def elementwise(op: str, operands: tuple[Expr, ...], kind: str) -> Expr:
 
 
 def on_one_clock(operands: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], str]:
-    """Bring operands of different timeframes to one: higher ones are held on the base bars at their last known value."""
+    """Bring operands of different timeframes to the base bars, higher ones held at their last known value."""
     clocks = {e.clock for e in operands if not e.scalar}
     if len(clocks) <= 1:
         return operands, next(iter(clocks), BASE)
@@ -301,8 +389,23 @@ def hold(value: Expr) -> Expr:
     return Expr("hold" if value.kind == "f8" else "hold_logic", (value,), value.kind)
 
 
-_SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "gt": ">", "ge": ">=", "lt": "<", "le": "<=",
-         "eq": "==", "ne": "!=", "and": "&", "or": "|", "not": "~", "neg": "-"}
+_SIGN = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floordiv": "//",
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "eq": "==",
+    "ne": "!=",
+    "and": "&",
+    "or": "|",
+    "not": "~",
+    "neg": "-",
+}
 
 
 def numeric(op: str, *operands: object) -> Expr:
@@ -318,112 +421,3 @@ def compare(op: str, *operands: object) -> Expr:
 def logical(op: str, *operands: object) -> Expr:
     """Build three-valued logic on conditions."""
     return elementwise(op, tuple(as_expr(o, _SIGN.get(op, op), "i1") for o in operands), "i1")
-
-
-class BarsSymbol:
-    """The bars as a strategy sees them while it is traced: prices of the bid side, volume, times, all as expressions."""
-
-    __slots__ = ("_clock", "_field", "_symbol")
-
-    def __init__(
-        self, symbol: str | None = None, clock: str = BASE, field: Callable[[str], Expr] | None = None
-    ) -> None:
-        self._symbol = symbol
-        self._clock = clock
-        self._field = field
-
-    def _read(self, name: str) -> Expr:
-        if self._field is not None:
-            return self._field(name)
-        args: tuple[str, ...] = (name,) if self._symbol is None else (name, self._symbol)
-        return Expr("field", args)
-
-    @property
-    def open(self) -> Expr:
-        """Price at the bar's open, bid side."""
-        return self._read("open")
-
-    @property
-    def high(self) -> Expr:
-        """Highest price of the bar, bid side."""
-        return self._read("high")
-
-    @property
-    def low(self) -> Expr:
-        """Lowest price of the bar, bid side."""
-        return self._read("low")
-
-    @property
-    def close(self) -> Expr:
-        """Price at the bar's close, bid side."""
-        return self._read("close")
-
-    @property
-    def volume(self) -> Expr:
-        """Volume of the bar as the data source counts it."""
-        return self._read("volume")
-
-    @property
-    def hl2(self) -> Expr:
-        """Middle of the bar: (high + low) / 2."""
-        return (self.high + self.low) / 2.0
-
-    @property
-    def hlc3(self) -> Expr:
-        """Typical price: (high + low + close) / 3."""
-        return (self.high + self.low + self.close) / 3.0
-
-    @property
-    def ohlc4(self) -> Expr:
-        """Average price: (open + high + low + close) / 4."""
-        return (self.open + self.high + self.low + self.close) / 4.0
-
-    def __getitem__(self, symbol: object) -> BarsSymbol:
-        if not isinstance(symbol, str):
-            raise LookAheadError(must_be("bars[...]", "a symbol such as bars['GBPUSD']", repr(symbol),
-                                         "bars.close.shift(1) is the close one bar ago"))
-        return BarsSymbol(symbol)
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        known = (*PRICES, "volume", "hl2", "hlc3", "ohlc4")
-        raise StrategyError(must_be("a price of the bars", "one of " + ", ".join(known), name,
-                                    "times are tk.hour_between, tk.weekday, tk.minute_of_day" + suggest(name, known)))
-
-    def __repr__(self) -> str:
-        return "bars" if self._symbol is None else f"bars[{self._symbol!r}]"
-
-
-def as_bars(value: object, what: str) -> BarsSymbol:
-    """Return the traced bars, or refuse anything else with the remedy."""
-    if isinstance(value, BarsSymbol):
-        return value
-    if isinstance(value, Expr):
-        raise StrategyError(must_be(f"the input of {what}", "bars", "one expression",
-                                    f"it needs high, low and close: tk.{what}(bars, ...)"))
-    _refuse_captured(value, what)
-
-
-class Outputs:
-    """Several expressions that belong together, read as attributes: ``bands.upper``."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, **items: Expr) -> None:
-        self._items = items
-
-    def items(self) -> tuple[tuple[str, Expr], ...]:
-        """Return the pairs of name and expression."""
-        return tuple(self._items.items())
-
-    def __getattr__(self, name: str) -> Expr:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name not in self._items:
-            raise StrategyError(must_be("the value read", "one of " + ", ".join(self._items), name,
-                                        "choose one of these" + suggest(name, self._items)))
-        return self._items[name]
-
-    def __repr__(self) -> str:
-        return "(" + ", ".join(f"{k}={v!r}" for k, v in self._items.items()) + ")"

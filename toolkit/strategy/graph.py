@@ -79,7 +79,9 @@ def _shape(index: int, node: Node, shapes: list[Shape], params: Mapping[str, str
         return Shape("f8", False, BASE, None, (), ())
     if op == "resampled":
         if len(args) != 2 or args[0] not in FIELDS:
-            raise SpecError(must_be("a resampled field", "a field and a timeframe", args, "the spec is damaged or newer"))
+            raise SpecError(
+                must_be("a resampled field", "a field and a timeframe", args, "the spec is damaged or newer")
+            )
         return Shape("f8", False, str(args[1]), None, (), ())
     if op == "param":
         if len(args) != 1 or args[0] not in params:
@@ -91,28 +93,38 @@ def _shape(index: int, node: Node, shapes: list[Shape], params: Mapping[str, str
         return Shape("i1" if isinstance(args[0], bool) else "f8", True, BASE, None, (), ())
     for arg in args:
         if not isinstance(arg, int) or isinstance(arg, bool) or not 0 <= arg < index:
-            raise SpecError(must_be(f"an argument of node {index} ({op})", "the index of an earlier node", arg,
-                                    "the spec is damaged"))
+            raise SpecError(
+                must_be(
+                    f"an argument of node {index} ({op})", "the index of an earlier node", arg, "the spec is damaged"
+                )
+            )
     if op in HOLDS:
         return Shape("f8" if op == "hold" else "i1", False, BASE, None, tuple(args), ())
     step = get_step(op)
     count = len(step.inputs)
     if len(args) != count + step.settings:
-        raise SpecError(must_be(f"node {index} ({op})", f"given {count + step.settings} arguments", len(args),
-                                "the spec is damaged"))
+        raise SpecError(
+            must_be(
+                f"node {index} ({op})", f"given {count + step.settings} arguments", len(args), "the spec is damaged"
+            )
+        )
     columns, settings = tuple(args[:count]), tuple(args[count:])
     for letter, child in zip(step.inputs, columns, strict=True):
         wanted = "f8" if letter == "f" else "i1"
         if shapes[child].kind != wanted:
-            raise SpecError(must_be(f"an input of node {index} ({op})", wanted, shapes[child].kind, "the spec is damaged"))
+            raise SpecError(
+                must_be(f"an input of node {index} ({op})", wanted, shapes[child].kind, "the spec is damaged")
+            )
     for child in settings:
         if not shapes[child].scalar:
-            raise SpecError(must_be(f"a setting of node {index} ({op})", "the same on every bar", "a column",
-                                    "the spec is damaged"))
+            raise SpecError(
+                must_be(f"a setting of node {index} ({op})", "the same on every bar", "a column", "the spec is damaged")
+            )
     clocks = {shapes[c].clock for c in columns if not shapes[c].scalar}
     if len(clocks) > 1:
-        raise SpecError(must_be(f"the inputs of node {index} ({op})", "on one timeframe", sorted(clocks),
-                                "the spec is damaged"))
+        raise SpecError(
+            must_be(f"the inputs of node {index} ({op})", "on one timeframe", sorted(clocks), "the spec is damaged")
+        )
     scalar = step.elementwise and all(shapes[c].scalar for c in columns)
     return Shape(step.out, scalar, next(iter(clocks), BASE), step, columns, settings)
 

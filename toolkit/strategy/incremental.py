@@ -71,8 +71,14 @@ class Incremental:
                 continue
             if node.op == "field":
                 if len(node.args) > 1:
-                    raise StrategyError(must_be("a live strategy", "of one symbol", f"bars[{node.args[1]!r}]",
-                                                "several symbols are not stepped live yet"))
+                    raise StrategyError(
+                        must_be(
+                            "a live strategy",
+                            "of one symbol",
+                            f"bars[{node.args[1]!r}]",
+                            "several symbols are not stepped live yet",
+                        )
+                    )
                 position = FIELDS.index(node.args[0])
                 self._uses_time = self._uses_time or position >= 5
                 self._fields.append((index, position))
@@ -82,7 +88,9 @@ class Incremental:
                 steps.append(_plain(shape.step.fn, self._values, index, shape.columns))
             else:
                 tail = (w,) if shape.step.buffer is not None else ()
-                steps.append(_keeping(shape.step.fn, self._values, index, shape.columns, binding.bound[index], held, tail))
+                steps.append(
+                    _keeping(shape.step.fn, self._values, index, shape.columns, binding.bound[index], held, tail)
+                )
         self._steps = tuple(steps)
         never = len(self._values)
         self._values.append(0)
@@ -112,7 +120,7 @@ class Incremental:
         return stop_of, target_of
 
     def step(
-        self, ts_ns: int, open: float, high: float, low: float, close: float, volume: float = float("nan")  # noqa: A002
+        self, ts_ns: int, open: float, high: float, low: float, close: float, volume: float = float("nan")
     ) -> Decision:
         """Take one closed bar (times in epoch nanoseconds of its open, prices of the bid side) and decide."""
         values = self._values
@@ -171,8 +179,14 @@ def unpack_state(
         raise SpecError(must_be("a strategy state", f"at least {_HEADER.size} bytes", len(state), "it is damaged"))
     magic, owner, count = _HEADER.unpack_from(state)
     if magic != _MAGIC or owner != bytes.fromhex(spec.hash)[:16]:
-        raise SpecError(must_be("a strategy state", f"made by {spec.name} with hash {spec.hash[:12]}", "another's",
-                                "start from a warm-up instead"))
+        raise SpecError(
+            must_be(
+                "a strategy state",
+                f"made by {spec.name} with hash {spec.hash[:12]}",
+                "another's",
+                "start from a warm-up instead",
+            )
+        )
     body = array("d")
     body.frombytes(state[_HEADER.size :])
     if struct.pack("=H", 1) != struct.pack("<H", 1):
@@ -205,8 +219,13 @@ def _plain(fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[
 
 
 def _keeping(
-    fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...], bound: tuple[Any, ...],
-    held: list[float], tail: tuple[Any, ...],
+    fn: Callable[..., Any],
+    values: list[Any],
+    index: int,
+    inputs: tuple[int, ...],
+    bound: tuple[Any, ...],
+    held: list[float],
+    tail: tuple[Any, ...],
 ) -> Callable[[], None]:
     if len(inputs) == 1:
         (a,) = inputs

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
-from toolkit.strategy.expressions import Expr, suggest
+from toolkit.strategy.expressions import Expr, plain_number, suggest
 
 Value = int | float | bool | str
 
@@ -35,7 +34,9 @@ class ParamSpec:
         """Rebuild a stored parameter and check its value again."""
         kind = data.get("type")
         if kind not in ("int", "float", "choice"):
-            raise SpecError(must_be(f"the type of parameter {name}", "int, float or choice", kind, "the spec is damaged"))
+            raise SpecError(
+                must_be(f"the type of parameter {name}", "int, float or choice", kind, "the spec is damaged")
+            )
         spec = cls(kind, data["value"], data.get("low"), data.get("high"), tuple(data.get("options", ())))
         return spec.with_value(name, spec.value)
 
@@ -56,21 +57,31 @@ def check_value(spec: ParamSpec, name: str, value: object) -> Value:
         for option in spec.options:
             if type(option) is type(value) and option == value:
                 return option
-        raise StrategyError(must_be(name, "one of " + ", ".join(repr(o) for o in spec.options), repr(value),
-                                    "choose one of the options"))
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise StrategyError(
+            must_be(
+                name, "one of " + ", ".join(repr(o) for o in spec.options), repr(value), "choose one of the options"
+            )
+        )
+    given = plain_number(value)
+    if given is None:
         kind = "a whole number" if spec.type == "int" else "a number"
         raise StrategyError(must_be(name, kind, repr(value), "give a plain number"))
-    number: int | float = float(value)
+    number: int | float = float(given)
     if not math.isfinite(number):
         raise StrategyError(must_be(name, "a finite number", value, "give a plain number"))
     if spec.type == "int":
-        if number != int(value):
+        if number != int(given):
             raise StrategyError(must_be(name, "a whole number", value, "round it"))
-        number = int(value)
+        number = int(given)
     if (spec.low is not None and number < spec.low) or (spec.high is not None and number > spec.high):
-        raise StrategyError(must_be(name, f"between {spec.low} and {spec.high}", number,
-                                    "choose a value inside the bounds or widen them where the parameter is declared"))
+        raise StrategyError(
+            must_be(
+                name,
+                f"between {spec.low} and {spec.high}",
+                number,
+                "choose a value inside the bounds or widen them where the parameter is declared",
+            )
+        )
     return number
 
 
@@ -83,10 +94,13 @@ class Param:
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    def check_default(self, owner: str) -> None:
+        """Refuse a default outside the bounds, where the class is written."""
         try:
-            self.spec = self.spec.with_value(name, self.spec.value)
+            self.spec = self.spec.with_value(self.name, self.spec.value)
         except StrategyError as refusal:
-            raise StrategyError(f"default of {owner.__name__}.{refusal}") from None
+            raise StrategyError(f"default of {owner}.{refusal}") from None
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
@@ -96,8 +110,14 @@ class Param:
         return instance.__dict__["_values"][self.name]
 
     def __set__(self, instance: Any, value: object) -> None:
-        raise StrategyError(must_be(f"parameter {self.name!r}", "given when the strategy is made", "assigned later",
-                                    f"write {type(instance).__name__}({self.name}={value!r})"))
+        raise StrategyError(
+            must_be(
+                f"parameter {self.name!r}",
+                "given when the strategy is made",
+                "assigned later",
+                f"write {type(instance).__name__}({self.name}={value!r})",
+            )
+        )
 
 
 class Int(Param):
@@ -111,12 +131,13 @@ class Float(Param):
     """A number parameter: ``k = tk.Float(2.0, 0.5, 5.0)`` is 2.0, and may be 0.5 to 5.0, both included."""
 
     def __init__(self, default: float, low: float | None = None, high: float | None = None) -> None:
-        super().__init__(ParamSpec("float", default, None if low is None else float(low),
-                                   None if high is None else float(high)))
+        super().__init__(
+            ParamSpec("float", default, None if low is None else float(low), None if high is None else float(high))
+        )
 
 
 class Choice(Param):
-    """One of a few values, known while the strategy is traced, so ``if self.kind == "ema":`` works: one graph per value."""
+    """One of a few values, known while tracing, so ``if self.kind == "ema":`` works: one graph per value."""
 
     def __init__(self, default: Value, options: tuple[Value, ...] | list[Value]) -> None:
         if not options:
@@ -134,5 +155,11 @@ class Bool(Choice):
 def unknown_param(name: str, known: Mapping[str, object], owner: str) -> StrategyError:
     """Return the refusal of a parameter that is not declared, with the closest name."""
     listed = ", ".join(known) or "none"
-    return StrategyError(must_be(f"a parameter of {owner}", f"one of {listed}", repr(name),
-                                 "declare it as tk.Int, tk.Float or tk.Choice in the class" + suggest(name, known)))
+    return StrategyError(
+        must_be(
+            f"a parameter of {owner}",
+            f"one of {listed}",
+            repr(name),
+            "declare it as tk.Int, tk.Float or tk.Choice in the class" + suggest(name, known),
+        )
+    )

@@ -131,8 +131,14 @@ def get_step(name: str) -> Step:
     """Return a node type; an unknown one belongs to another version of the toolkit."""
     found = STEPS.get(name)
     if found is None:
-        raise SpecError(must_be("a node type", "known to this toolkit", repr(name),
-                                "the spec was written by a newer version, or ships no source for it"))
+        raise SpecError(
+            must_be(
+                "a node type",
+                "known to this toolkit",
+                repr(name),
+                "the spec was written by a newer version, or ships no source for it",
+            )
+        )
     return found
 
 

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, NoReturn
 
 from toolkit.errors import StrategyError, must_be
 from toolkit.strategy.checks import refuse_level, refuse_negative
-from toolkit.strategy.expressions import BarsSymbol, Expr, Outputs, as_expr, hold, literal, logical, suggest
+from toolkit.strategy.expressions import Expr, as_expr, hold, literal, logical, suggest
 from toolkit.strategy.graph import Graph, Lowering
 from toolkit.strategy.params import Param, ParamSpec, Value, unknown_param
 from toolkit.strategy.sections import RR, Entry, Exit, Lots, Pips, Protection, RiskPercent
 from toolkit.strategy.spec import StrategySpec, check
+from toolkit.strategy.symbols import BarsSymbol, Outputs
 
 
 class Nodes:
@@ -38,8 +39,14 @@ class Nodes:
         if name in ("open", "high", "low", "close", "volume", "hl2", "hlc3", "ohlc4"):
             return getattr(self._bars, name)
         known = [*self._items, "open", "high", "low", "close", "volume"]
-        raise StrategyError(must_be(f"x.{name} in {self._owner}", "returned by indicators(), or a price",
-                                    "neither", "known are " + ", ".join(known) + suggest(name, known)))
+        raise StrategyError(
+            must_be(
+                f"x.{name} in {self._owner}",
+                "returned by indicators(), or a price",
+                "neither",
+                "known are " + ", ".join(known) + suggest(name, known),
+            )
+        )
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
@@ -63,8 +70,12 @@ class SectionedStrategy:
             for name, value in vars(base).items():
                 if isinstance(value, Param):
                     if name in _RESERVED:
-                        raise StrategyError(must_be("the name of a parameter", "other than a section's", repr(name),
-                                                    "choose another name"))
+                        raise StrategyError(
+                            must_be(
+                                "the name of a parameter", "other than a section's", repr(name), "choose another name"
+                            )
+                        )
+                    value.check_default(cls.__name__)
                     found[name] = value
                 elif name in found:
                     del found[name]
@@ -120,8 +131,14 @@ class SectionedStrategy:
         first, second = _trace(self), _trace(self)
         if first.hash != second.hash:
             changes = "; ".join(first.diff(second)) or "their text"
-            raise StrategyError(must_be(f"tracing {type(self).__name__}", "the same every time", f"different in {changes}",
-                                        "sections must not use random numbers, the time, files or counters"))
+            raise StrategyError(
+                must_be(
+                    f"tracing {type(self).__name__}",
+                    "the same every time",
+                    f"different in {changes}",
+                    "sections must not use random numbers, the time, files or counters",
+                )
+            )
         return first
 
     def describe(self) -> str:
@@ -149,8 +166,11 @@ def _section(strategy: SectionedStrategy, name: str, wanted: tuple[type, ...], r
     result = getattr(strategy, name)(*args)
     if not isinstance(result, wanted):
         shown = "None" if result is None else type(result).__name__
-        raise StrategyError(must_be(f"what {type(strategy).__name__}.{name} returns", " or ".join(w.__name__ for w in wanted),
-                                    shown, remedy))
+        raise StrategyError(
+            must_be(
+                f"what {type(strategy).__name__}.{name} returns", " or ".join(w.__name__ for w in wanted), shown, remedy
+            )
+        )
     return result
 
 
@@ -179,11 +199,19 @@ def _trace(strategy: SectionedStrategy) -> StrategySpec:
     named = _named(cls.__name__, listed)
     x = Nodes(cls.__name__, named, bars)
     entry = _section(traced, "entry", (Entry,), "return tk.Entry(long=..., short=...)", x)
-    leave = getattr(traced, "exit")(x)
+    leave = traced.exit(x)
     if not isinstance(leave, Exit):
-        raise StrategyError(must_be(f"what {cls.__name__}.exit returns", "Exit", "None" if leave is None else
-                                    type(leave).__name__, "return tk.Exit(long=..., short=...), or leave the section out"))
-    protection = _section(traced, "protection", (Protection,), "return tk.Protection(stop_loss=..., take_profit=...)", x)
+        raise StrategyError(
+            must_be(
+                f"what {cls.__name__}.exit returns",
+                "Exit",
+                "None" if leave is None else type(leave).__name__,
+                "return tk.Exit(long=..., short=...), or leave the section out",
+            )
+        )
+    protection = _section(
+        traced, "protection", (Protection,), "return tk.Protection(stop_loss=..., take_profit=...)", x
+    )
     risk = _section(traced, "risk", (RiskPercent, Lots), "return tk.RiskPercent(1.0) or tk.Lots(0.1)")
     filters = _filters(traced, x)
 
@@ -204,13 +232,21 @@ def _trace(strategy: SectionedStrategy) -> StrategySpec:
         condition = getattr(leave, side)
         if condition is not None:
             roots[f"exit_{side}"] = lowering.add(_condition(condition, f"Exit({side}=...)"))
-    specs = {name: ParamSpec(p.spec.type, strategy.params[name], p.spec.low, p.spec.high, p.spec.options)
-             for name, p in cls._params.items()}
+    specs = {
+        name: ParamSpec(p.spec.type, strategy.params[name], p.spec.low, p.spec.high, p.spec.options)
+        for name, p in cls._params.items()
+    }
     stored = _protection(protection, lowering, specs)
     sizing = _sizing(risk, lowering)
     if stored["stop"]["kind"] == "none" and sizing["kind"] == "risk_percent":
-        raise StrategyError(must_be("stop_loss", "given when the risk is tk.RiskPercent", "None",
-                                    "the size follows from the stop: add one, or use tk.Lots"))
+        raise StrategyError(
+            must_be(
+                "stop_loss",
+                "given when the risk is tk.RiskPercent",
+                "None",
+                "the size follows from the stop: add one, or use tk.Lots",
+            )
+        )
     graph = Graph.of(lowering.nodes, {n: "f8" for n, p in specs.items() if p.type != "choice"})
     doc = (inspect.getdoc(cls) or "").split("\n")[0] if cls.__doc__ else ""
 
@@ -227,8 +263,14 @@ def _trace(strategy: SectionedStrategy) -> StrategySpec:
 def _filters(strategy: SectionedStrategy, x: Nodes) -> list[Expr]:
     result = strategy.filters(x)
     if result is None:
-        raise StrategyError(must_be(f"what {type(strategy).__name__}.filters returns", "a condition or several", "None",
-                                    "return a condition, a list of them, or leave the section out"))
+        raise StrategyError(
+            must_be(
+                f"what {type(strategy).__name__}.filters returns",
+                "a condition or several",
+                "None",
+                "return a condition, a list of them, or leave the section out",
+            )
+        )
     if isinstance(result, Mapping):
         result = list(result.values())
     if isinstance(result, Expr) or not isinstance(result, Iterable):

@@ -13,8 +13,14 @@ from toolkit.strategy.expressions import Expr
 def _exact(value: object, what: str) -> Decimal | Expr:
     if isinstance(value, Expr):
         if not value.scalar:
-            raise StrategyError(must_be(what, "a number or a parameter", "an expression that changes from bar to bar",
-                                        "use a price distance for moving stops"))
+            raise StrategyError(
+                must_be(
+                    what,
+                    "a number or a parameter",
+                    "an expression that changes from bar to bar",
+                    "use a price distance for moving stops",
+                )
+            )
         return value
     if isinstance(value, bool):
         raise StrategyError(must_be(what, "a number", value, "write it as a number"))

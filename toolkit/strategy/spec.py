@@ -1,4 +1,4 @@
-"""A strategy as data: canonical JSON that is hashed, stored, diffed, shown in words and rebuilt without running code."""
+"""A strategy as data: canonical JSON that is hashed, stored, diffed, put in words and rebuilt without running code."""
 
 from __future__ import annotations
 
@@ -66,11 +66,18 @@ class StrategySpec:
         if isinstance(strategy, StrategySpec):
             return strategy
         if isinstance(strategy, type):
-            raise StrategyError(must_be("the strategy", "an object", f"the class {strategy.__name__}",
-                                        f"write {strategy.__name__}()"))
+            raise StrategyError(
+                must_be("the strategy", "an object", f"the class {strategy.__name__}", f"write {strategy.__name__}()")
+            )
         if not hasattr(strategy, "to_spec"):
-            raise StrategyError(must_be("the strategy", "a SectionedStrategy", type(strategy).__name__,
-                                        "derive the class from tk.SectionedStrategy"))
+            raise StrategyError(
+                must_be(
+                    "the strategy",
+                    "a SectionedStrategy",
+                    type(strategy).__name__,
+                    "derive the class from tk.SectionedStrategy",
+                )
+            )
         spec: StrategySpec = strategy.to_spec()
         return spec
 
@@ -94,8 +101,14 @@ class StrategySpec:
             params[name] = changed
         if retrace:
             if self.retrace is None:
-                raise StrategyError(must_be("the value of a tk.Choice", "the traced one in a stored spec", "another",
-                                            "a choice changes the graph: make the spec from the strategy class"))
+                raise StrategyError(
+                    must_be(
+                        "the value of a tk.Choice",
+                        "the traced one in a stored spec",
+                        "another",
+                        "a choice changes the graph: make the spec from the strategy class",
+                    )
+                )
             return self.retrace({name: p.value for name, p in params.items()})
         spec = dataclasses.replace(self, params=params)
         if "plan" in self.__dict__:
@@ -104,7 +117,7 @@ class StrategySpec:
 
     def scalar(self, node: int, values: Mapping[str, Value] | None = None) -> Any:
         """Return the value of a node that is the same on every bar."""
-        from toolkit.strategy.plan import scalar_values  # noqa: PLC0415
+        from toolkit.strategy.plan import scalar_values
 
         return scalar_values(self.graph, self.values if values is None else values)[node]
 
@@ -130,7 +143,7 @@ class StrategySpec:
     @cached_property
     def warmup_bars(self) -> int:
         """Declared upper estimate of the bars after which no value depends on where the run began."""
-        from toolkit.strategy.plan import warm_up  # noqa: PLC0415
+        from toolkit.strategy.plan import warm_up
 
         return warm_up(self)
 
@@ -177,12 +190,17 @@ class StrategySpec:
         try:
             data = json.loads(text)
         except (TypeError, ValueError) as problem:
-            raise SpecError(must_be("a spec", "JSON text", str(problem), "read it from StrategySpec.to_json()")) from problem
+            raise SpecError(
+                must_be("a spec", "JSON text", str(problem), "read it from StrategySpec.to_json()")
+            ) from problem
         try:
             spec = cls._from_dict(data)
         except (KeyError, TypeError, AttributeError, IndexError) as problem:
-            raise SpecError(must_be("a spec", "complete", f"{type(problem).__name__}: {problem}",
-                                    "read it from StrategySpec.to_json()")) from problem
+            raise SpecError(
+                must_be(
+                    "a spec", "complete", f"{type(problem).__name__}: {problem}", "read it from StrategySpec.to_json()"
+                )
+            ) from problem
         return spec
 
     @classmethod
@@ -190,54 +208,72 @@ class StrategySpec:
         if data.get("format") != FORMAT:
             raise SpecError(must_be("the spec's format", str(FORMAT), data.get("format"), "upgrade the toolkit"))
         if data["semantics"]["fill_rules"] != FILL_RULES:
-            raise SpecError(must_be("the fill rules' version", str(FILL_RULES), data["semantics"]["fill_rules"],
-                                    "run it with the toolkit that made it, or test and promote it again"))
+            raise SpecError(
+                must_be(
+                    "the fill rules' version",
+                    str(FILL_RULES),
+                    data["semantics"]["fill_rules"],
+                    "run it with the toolkit that made it, or test and promote it again",
+                )
+            )
         for op, version in data["semantics"]["nodes"].items():
             have = STEPS[op].version if op in STEPS else None
             if have != version:
-                raise SpecError(must_be(f"the version of node {op!r}", str(have), version,
-                                        "run it with the toolkit that made it, or test and promote it again"))
+                raise SpecError(
+                    must_be(
+                        f"the version of node {op!r}",
+                        str(have),
+                        version,
+                        "run it with the toolkit that made it, or test and promote it again",
+                    )
+                )
         params = {name: ParamSpec.from_json(name, p) for name, p in data["params"].items()}
         kinds = {n: "f8" for n, p in params.items() if p.type != "choice"}
         graph = Graph.of((Node(n[0], tuple(n[1:])) for n in data["nodes"]), kinds)
-        spec = cls(data["name"], data["doc"], params, graph, dict(data["named"]), dict(data["roots"]),
-                   data["protection"], data["risk"])
+        spec = cls(
+            data["name"],
+            data["doc"],
+            params,
+            graph,
+            dict(data["named"]),
+            dict(data["roots"]),
+            data["protection"],
+            data["risk"],
+        )
         check(spec)
         if set(graph.versions()) != set(data["semantics"]["nodes"]):
-            raise SpecError(must_be("the spec's list of node versions", "complete", "missing some", "the spec is damaged"))
+            raise SpecError(
+                must_be("the spec's list of node versions", "complete", "missing some", "the spec is damaged")
+            )
         return spec
 
     # words
 
     def describe(self) -> str:
         """Return the strategy in words."""
-        from toolkit.strategy.words import spec_words  # noqa: PLC0415
+        from toolkit.strategy.words import spec_words
 
         return spec_words(self)
 
     def diff(self, other: StrategySpec) -> list[str]:
         """Return, in words, what is different in ``other``; empty when the specs are equal."""
-        from toolkit.strategy.words import spec_differences  # noqa: PLC0415
+        from toolkit.strategy.words import spec_differences
 
         return spec_differences(self, other)
 
     def __hash__(self) -> int:
         return hash(self.hash)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        state["retrace"] = None  # a class typed in a notebook cell does not pickle; the graph does
-        return state | {"_text": self._json}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(StrategySpec.from_json(state["_text"]).__dict__)
+    def __reduce__(self) -> tuple[Callable[[str], StrategySpec], tuple[str]]:
+        # a class typed in a notebook cell does not pickle; the graph does
+        return StrategySpec.from_json, (self._json,)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{n}={v!r}" for n, v in self.values.items())
         return f"StrategySpec({self.name}({values}), {len(self.graph.nodes)} nodes, hash {self.hash[:12]})"
 
     def _repr_html_(self) -> str:
-        from toolkit.strategy.words import spec_html  # noqa: PLC0415
+        from toolkit.strategy.words import spec_html
 
         return spec_html(self)
 
@@ -251,8 +287,9 @@ def check(spec: StrategySpec) -> None:
             raise SpecError(must_be(what, "a node of the graph", index, "the spec is damaged"))
         shape = shapes[index]
         if shape.kind != kind or shape.clock or (scalar is not None and shape.scalar != scalar):
-            raise SpecError(must_be(what, f"a {kind} node of the base bars", spec.graph.nodes[index].op,
-                                    "the spec is damaged"))
+            raise SpecError(
+                must_be(what, f"a {kind} node of the base bars", spec.graph.nodes[index].op, "the spec is damaged")
+            )
 
     for name, index in spec.roots.items():
         if name not in ROOTS:
@@ -264,7 +301,9 @@ def check(spec: StrategySpec) -> None:
     stop, target = spec.protection["stop"], spec.protection["target"]
     for part, kinds, what in ((stop, _STOPS, "stop"), (target, _TARGETS, "target")):
         if part["kind"] not in kinds:
-            raise SpecError(must_be(f"the kind of {what}", "one of " + ", ".join(kinds), part["kind"], "upgrade the toolkit"))
+            raise SpecError(
+                must_be(f"the kind of {what}", "one of " + ", ".join(kinds), part["kind"], "upgrade the toolkit")
+            )
         if part["kind"] != "none":
             node(part["node"], what, "f8", True if part["kind"] in ("pips", "rr") else None)
     if spec.sizing["kind"] not in ("risk_percent", "lots"):

@@ -11,8 +11,21 @@ from toolkit.strategy.expressions import Expr
 if TYPE_CHECKING:
     from toolkit.strategy.spec import StrategySpec
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "gt": ">", "ge": ">=", "lt": "<", "le": "<=",
-          "eq": "==", "ne": "!=", "and": "and", "or": "or"}
+_INFIX = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floordiv": "//",
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "eq": "==",
+    "ne": "!=",
+    "and": "and",
+    "or": "or",
+}
 _HIDDEN = {"day", "time"}
 
 
@@ -101,8 +114,12 @@ def _lines(spec: StrategySpec) -> dict[str, str]:
         lines[f"parameter {name}"] = f"{param.value!r} ({bounds})"
     for name, index in sorted(spec.named.items()):
         lines[name] = _bare(words[index])
-    for root, title in (("entry_long", "enter long when"), ("entry_short", "enter short when"),
-                        ("exit_long", "leave a long when"), ("exit_short", "leave a short when")):
+    for root, title in (
+        ("entry_long", "enter long when"),
+        ("entry_short", "enter short when"),
+        ("exit_long", "leave a long when"),
+        ("exit_short", "leave a short when"),
+    ):
         if root in spec.roots:
             lines[title] = say(spec.roots[root])
     lines.update(_protection_lines(spec, say))
@@ -140,8 +157,11 @@ def spec_differences(old: StrategySpec, new: StrategySpec) -> list[str]:
     """Return what differs, one sentence each."""
     if old.hash == new.hash:
         return []
-    changes = [f"{title}: {a!r} becomes {b!r}" for title, a, b in (("name", old.name, new.name), ("doc", old.doc, new.doc))
-               if a != b]
+    changes = [
+        f"{title}: {a!r} becomes {b!r}"
+        for title, a, b in (("name", old.name, new.name), ("doc", old.doc, new.doc))
+        if a != b
+    ]
     before, after = _lines(old), _lines(new)
     for title in [*before, *(t for t in after if t not in before)]:
         if title not in after:

@@ -11,6 +11,23 @@ from toolkit.strategy.indicators.sessions import hour_between, minute_of_day, we
 from toolkit.strategy.indicators.volatility import atr, true_range
 
 __all__ = [
-    "absolute_of", "atr", "crossed_above", "crossed_below", "ema", "highest", "hour_between", "known", "lowest",
-    "maximum", "minimum", "minute_of_day", "rsi", "sma", "sqrt_of", "true_range", "wilder", "weekday", "where",
+    "absolute_of",
+    "atr",
+    "crossed_above",
+    "crossed_below",
+    "ema",
+    "highest",
+    "hour_between",
+    "known",
+    "lowest",
+    "maximum",
+    "minimum",
+    "minute_of_day",
+    "rsi",
+    "sma",
+    "sqrt_of",
+    "true_range",
+    "weekday",
+    "where",
+    "wilder",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
+from math import nan
 from typing import Any
 
 from toolkit.errors import StrategyError, must_be
@@ -29,40 +29,40 @@ def warm_average(n: float, alpha: float) -> int:
     return int(n + 21.0 / alpha)
 
 
-@step("ema", "f", settings=1, bound="ff", bind=bind_ema, state=(NAN, 0.0), warm=warm_average)
+@step("ema", "f", settings=1, bound="ff", bind=bind_ema, state=(nan, 0.0), warm=warm_average)
 def ema_step(x: float, n: float, alpha: float, e: float, k: float) -> tuple[float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0
+        return nan, nan, 0.0
     e = e + alpha * (x - e) if k > 0.0 else x
     k = k + 1.0
-    return (e if k >= n else NAN), e, k
+    return (e if k >= n else nan), e, k
 
 
-@step("wilder", "f", settings=1, bound="ff", bind=bind_wilder, state=(NAN, 0.0), warm=warm_average)
+@step("wilder", "f", settings=1, bound="ff", bind=bind_wilder, state=(nan, 0.0), warm=warm_average)
 def wilder_step(x: float, n: float, alpha: float, e: float, k: float) -> tuple[float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0
+        return nan, nan, 0.0
     e = e + alpha * (x - e) if k > 0.0 else x
     k = k + 1.0
-    return (e if k >= n else NAN), e, k
+    return (e if k >= n else nan), e, k
 
 
 @step("ema_sma", "f", settings=1, bound="ff", bind=bind_ema, state=(0.0, 0.0), warm=warm_average)
 def ema_sma_step(x: float, n: float, alpha: float, e: float, k: float) -> tuple[float, float, float]:
     if x != x:
-        return NAN, 0.0, 0.0
+        return nan, 0.0, 0.0
     k = k + 1.0
     e = e + (x - e) / k if k <= n else e + alpha * (x - e)
-    return (e if k >= n else NAN), e, k
+    return (e if k >= n else nan), e, k
 
 
 @step("wilder_sma", "f", settings=1, bound="ff", bind=bind_wilder, state=(0.0, 0.0), warm=warm_average)
 def wilder_sma_step(x: float, n: float, alpha: float, e: float, k: float) -> tuple[float, float, float]:
     if x != x:
-        return NAN, 0.0, 0.0
+        return nan, 0.0, 0.0
     k = k + 1.0
     e = e + (x - e) / k if k <= n else e + alpha * (x - e)
-    return (e if k >= n else NAN), e, k
+    return (e if k >= n else nan), e, k
 
 
 def bind_sma(n: float) -> tuple[int]:
@@ -71,14 +71,20 @@ def bind_sma(n: float) -> tuple[int]:
 
 
 @step(
-    "sma", "ff", settings=1, bound="i", bind=bind_sma, state=(0.0, 0.0, 0.0, 0.0, NAN), buffer=lambda n: n,
+    "sma",
+    "ff",
+    settings=1,
+    bound="i",
+    bind=bind_sma,
+    state=(0.0, 0.0, 0.0, 0.0, nan),
+    buffer=lambda n: n,
     warm=lambda n: n,
 )
 def sma_step(
     x: float, day: float, n: int, c: float, s: float, k: float, pos: float, last: float, w: Window
 ) -> tuple[float, float, float, float, float, float]:
     if x != x:
-        return NAN, 0.0, 0.0, 0.0, 0.0, day
+        return nan, 0.0, 0.0, 0.0, 0.0, day
     if k < n:
         if k == 0.0:
             c = x
@@ -103,7 +109,7 @@ def sma_step(
             j = j + 1
             if j >= n:
                 j = 0
-    return (c + s / n if k >= n else NAN), c, s, k, pos, day
+    return (c + s / n if k >= n else nan), c, s, k, pos, day
 
 
 DAY = Expr("field", ("day",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
+from math import nan
 from typing import Any
 
 from toolkit.strategy.expressions import Expr, as_expr, make, window
@@ -17,14 +17,20 @@ def bind_extreme(n: float) -> tuple[int]:
 
 
 @step(
-    "highest", "f", settings=1, bound="i", bind=bind_extreme, state=(NAN, 0.0, 0.0, 0.0), buffer=lambda n: n,
+    "highest",
+    "f",
+    settings=1,
+    bound="i",
+    bind=bind_extreme,
+    state=(nan, 0.0, 0.0, 0.0),
+    buffer=lambda n: n,
     warm=lambda n: n,
 )
 def highest_step(
     x: float, n: int, best: float, age: float, k: float, pos: float, w: Window
 ) -> tuple[float, float, float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0, 0.0, 0.0
+        return nan, nan, 0.0, 0.0, 0.0
     w[int(pos)] = x
     pos = pos + 1.0
     if pos >= n:
@@ -46,18 +52,24 @@ def highest_step(
             if w[j] >= best:
                 best = w[j]
                 age = n - 1.0 - i
-    return (best if k >= n else NAN), best, age, k, pos
+    return (best if k >= n else nan), best, age, k, pos
 
 
 @step(
-    "lowest", "f", settings=1, bound="i", bind=bind_extreme, state=(NAN, 0.0, 0.0, 0.0), buffer=lambda n: n,
+    "lowest",
+    "f",
+    settings=1,
+    bound="i",
+    bind=bind_extreme,
+    state=(nan, 0.0, 0.0, 0.0),
+    buffer=lambda n: n,
     warm=lambda n: n,
 )
 def lowest_step(
     x: float, n: int, best: float, age: float, k: float, pos: float, w: Window
 ) -> tuple[float, float, float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0, 0.0, 0.0
+        return nan, nan, 0.0, 0.0, 0.0
     w[int(pos)] = x
     pos = pos + 1.0
     if pos >= n:
@@ -79,7 +91,7 @@ def lowest_step(
             if w[j] <= best:
                 best = w[j]
                 age = n - 1.0 - i
-    return (best if k >= n else NAN), best, age, k, pos
+    return (best if k >= n else nan), best, age, k, pos
 
 
 def highest(x: object, n: object) -> Expr:

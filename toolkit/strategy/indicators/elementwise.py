@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
-from math import sqrt
+from math import nan, sqrt
 from typing import Any
 
 from toolkit.strategy.expressions import Expr, as_expr, elementwise, numeric
@@ -31,16 +30,16 @@ def mul(a: float, b: float) -> float:
 
 @step("div", "ff", vector=vectors.div)
 def div(a: float, b: float) -> float:
-    return NAN if b == 0.0 else a / b
+    return nan if b == 0.0 else a / b
 
 
 @step("floordiv", "ff")
 def floordiv(a: float, b: float) -> float:
     if b == 0.0 or a != a or b != b:
-        return NAN
+        return nan
     q = a / b
     if q > 9.0e15 or q < -9.0e15:
-        return NAN
+        return nan
     whole = float(int(q))
     return whole - 1.0 if whole > q else whole
 
@@ -57,17 +56,17 @@ def absolute(a: float) -> float:
 
 @step("sqrt", "f", vector=vectors.root)
 def root(a: float) -> float:
-    return sqrt(a) if a >= 0.0 else NAN
+    return sqrt(a) if a >= 0.0 else nan
 
 
 @step("min", "ff", vector=vectors.smaller)
 def smaller(a: float, b: float) -> float:
-    return a if a <= b else (b if b < a else NAN)
+    return a if a <= b else (b if b < a else nan)
 
 
 @step("max", "ff", vector=vectors.larger)
 def larger(a: float, b: float) -> float:
-    return a if a >= b else (b if b > a else NAN)
+    return a if a >= b else (b if b > a else nan)
 
 
 @step("gt", "ff", out="i1", vector=vectors.gt)
@@ -117,7 +116,7 @@ def opposite(a: int) -> int:
 
 @step("where", "iff")
 def choose(c: int, a: float, b: float) -> float:
-    return a if c == 2 else (b if c == 0 else NAN)
+    return a if c == 2 else (b if c == 0 else nan)
 
 
 @step("where_logic", "iii", out="i1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
+from math import nan
 from typing import Any
 
 from toolkit.strategy.expressions import Expr, as_expr, make
@@ -30,7 +30,15 @@ def shift_step(x: float, n: int, pos: float, w: Window) -> tuple[float, float]:
 
 
 @step(
-    "shift_logic", "i", settings=1, bound="i", bind=bind_lag, state=(0.0,), buffer=lambda n: n, fill=1.0, out="i1",
+    "shift_logic",
+    "i",
+    settings=1,
+    bound="i",
+    bind=bind_lag,
+    state=(0.0,),
+    buffer=lambda n: n,
+    fill=1.0,
+    out="i1",
     warm=lambda n: n,
 )
 def shift_logic_step(x: int, n: int, pos: float, w: Window) -> tuple[int, float]:
@@ -45,14 +53,14 @@ def shift_logic_step(x: int, n: int, pos: float, w: Window) -> tuple[int, float]
     return old, pos
 
 
-@step("crossed_above", "ff", state=(NAN, NAN), out="i1", warm=lambda: 1)
+@step("crossed_above", "ff", state=(nan, nan), out="i1", warm=lambda: 1)
 def crossed_above_step(a: float, b: float, pa: float, pb: float) -> tuple[int, float, float]:
     now = 2 if a > b else (0 if a <= b else 1)
     was = 2 if pa <= pb else (0 if pa > pb else 1)
     return (now if now < was else was), a, b
 
 
-@step("crossed_below", "ff", state=(NAN, NAN), out="i1", warm=lambda: 1)
+@step("crossed_below", "ff", state=(nan, nan), out="i1", warm=lambda: 1)
 def crossed_below_step(a: float, b: float, pa: float, pb: float) -> tuple[int, float, float]:
     now = 2 if a < b else (0 if a >= b else 1)
     was = 2 if pa >= pb else (0 if pa < pb else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
+from math import nan
 
 from toolkit.errors import StrategyError, must_be
 from toolkit.strategy.expressions import Expr, as_expr, make, window
@@ -20,14 +20,14 @@ def warm_rsi(n: float, alpha: float) -> int:
     return int(n + 21.0 / alpha) + 1
 
 
-@step("rsi", "f", settings=1, bound="ff", bind=bind_rsi, state=(NAN, 0.0, 0.0, 0.0), warm=warm_rsi)
+@step("rsi", "f", settings=1, bound="ff", bind=bind_rsi, state=(nan, 0.0, 0.0, 0.0), warm=warm_rsi)
 def rsi_step(
     x: float, n: float, alpha: float, prev: float, g: float, f: float, k: float
 ) -> tuple[float, float, float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0, 0.0, 0.0
+        return nan, nan, 0.0, 0.0, 0.0
     if prev != prev:
-        return NAN, x, 0.0, 0.0, 0.0
+        return nan, x, 0.0, 0.0, 0.0
     d = x - prev
     up = d if d > 0.0 else 0.0
     down = -d if d < 0.0 else 0.0
@@ -39,17 +39,17 @@ def rsi_step(
         f = down
     k = k + 1.0
     t = g + f
-    return (100.0 * g / t if k >= n and t > 0.0 else NAN), x, g, f, k
+    return (100.0 * g / t if k >= n and t > 0.0 else nan), x, g, f, k
 
 
-@step("rsi_sma", "f", settings=1, bound="ff", bind=bind_rsi, state=(NAN, 0.0, 0.0, 0.0), warm=warm_rsi)
+@step("rsi_sma", "f", settings=1, bound="ff", bind=bind_rsi, state=(nan, 0.0, 0.0, 0.0), warm=warm_rsi)
 def rsi_sma_step(
     x: float, n: float, alpha: float, prev: float, g: float, f: float, k: float
 ) -> tuple[float, float, float, float, float]:
     if x != x:
-        return NAN, NAN, 0.0, 0.0, 0.0
+        return nan, nan, 0.0, 0.0, 0.0
     if prev != prev:
-        return NAN, x, 0.0, 0.0, 0.0
+        return nan, x, 0.0, 0.0, 0.0
     d = x - prev
     up = d if d > 0.0 else 0.0
     down = -d if d < 0.0 else 0.0
@@ -61,7 +61,7 @@ def rsi_sma_step(
         g = g + alpha * (up - g)
         f = f + alpha * (down - f)
     t = g + f
-    return (100.0 * g / t if k >= n and t > 0.0 else NAN), x, g, f, k
+    return (100.0 * g / t if k >= n and t > 0.0 else nan), x, g, f, k
 
 
 def rsi(x: object, n: object = 14, *, seed: str = "first") -> Expr:

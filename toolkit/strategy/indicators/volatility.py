@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from math import nan as NAN
+from math import nan
 
-from toolkit.strategy.expressions import Expr, as_bars, make
+from toolkit.strategy.expressions import Expr, make
 from toolkit.strategy.indicators.averages import wilder
 from toolkit.strategy.registry import step
+from toolkit.strategy.symbols import as_bars
 
 
-@step("true_range", "fff", state=(NAN,), warm=lambda: 1)
+@step("true_range", "fff", state=(nan,), warm=lambda: 1)
 def true_range_step(high: float, low: float, close: float, prev: float) -> tuple[float, float]:
     up = high - prev
     down = prev - low
@@ -18,7 +19,7 @@ def true_range_step(high: float, low: float, close: float, prev: float) -> tuple
         r = up
     if down > r:
         r = down
-    return (r if prev == prev else NAN), close
+    return (r if prev == prev else nan), close
 
 
 def true_range(bars: object) -> Expr:
