@@ -7,10 +7,90 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 
+from toolkit.errors import StoreError
+from toolkit.settings import redacted_url
 from toolkit.store.unit_of_work import READ_ONLY
 
 BUSY_TIMEOUT_MS = 5_000
+_MIGRATION_LOCK = 0x5EA7_121A  # any number; the same in every process
+
+
+class SchemaMismatch(StoreError):
+    """Raised when the database belongs to another version of the toolkit; nothing was changed."""
+
+
+def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
+    """Open a database: create its schema when it is empty, migrate an older one, refuse a newer one.
+
+    Several processes may call this at once; one migrates, the others wait.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL of SQLite or PostgreSQL.
+
+    Raises
+    ------
+    SchemaMismatch
+        When the database was made by a newer toolkit, or holds tables without a version.
+    StoreError
+        When the database cannot be reached.
+    """
+    engine = make_engine(url, busy_timeout_ms=busy_timeout_ms)
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            migrate(connection)
+    except DBAPIError as error:
+        engine.dispose()
+        raise StoreError(f"database {redacted_url(url)} cannot be opened: {error.orig}") from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to this toolkit's version, inside the caller's transaction.
+
+    Raises
+    ------
+    SchemaMismatch
+        See `open_database`.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "toolkit.store:migrations")
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    head = script.get_current_head()
+    if current == head:
+        return
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaMismatch(
+            f"database schema must be at most {head}, was {current}: it belongs to a newer toolkit, upgrade this one"
+        )
+    if current is None and _has_tables(connection):
+        raise SchemaMismatch(
+            "database must be empty or made by Seatrial, was full of other tables: give an empty database or schema"
+        )
+    command.upgrade(config, "head")
+
+
+def _has_tables(connection: Connection) -> bool:
+    from sqlalchemy import inspect
+
+    names = set(inspect(connection).get_table_names())
+    return bool(names & {"accounts", "execution_intents", "live_runs"})
 
 
 def make_engine(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
