@@ -14,7 +14,7 @@ from panel_app.views.fleet import FleetView
 from panel_app.views.run import RunView
 from toolkit.errors import NotFound
 
-pn.extension("tabulator", notifications=True, sizing_mode="stretch_width")
+pn.extension("tabulator", notifications=True)
 
 PAGES = {"fleet": ("Fleet", "dashboard")}
 

@@ -8,26 +8,23 @@ is new.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
 
 from panel_app.change_log import ChangeLog
+from panel_app.marks import Marker, bars_of
 from panel_app.views.series import EquityCurve
 from toolkit import clock
 from toolkit.errors import NotFound, ToolkitError
 from toolkit.store.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
 from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
-
-if TYPE_CHECKING:
-    from toolkit.market import Bars
 
 _log = structlog.get_logger(__name__)
 KEEP_ROWS = 500
@@ -44,15 +41,16 @@ class Topic(Protocol):
 class FleetTopic:
     """Every run that a principal may see."""
 
-    def __init__(self, read: ReadSide, reader: Reader) -> None:
+    def __init__(self, read: ReadSide, reader: Reader, home: Path) -> None:
         self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
         self._read = read
         self._reader = reader
         self._totals = Totals()
+        self._marker = Marker(read, reader, home)
 
     def poll(self) -> bool:
         """Read all runs; trades are summed up incrementally."""
-        return self.runs.replace(self._read.fleet(self._reader, totals=self._totals))
+        return self.runs.replace(self._marker.mark(self._read.fleet(self._reader, totals=self._totals)))
 
 
 class RunTopic:
@@ -73,11 +71,12 @@ class RunTopic:
         self.intents: ChangeLog[UUID, IntentRow] = ChangeLog(lambda row: row.intent_id, keep=KEEP_ROWS)
         self.trades: ChangeLog[UUID, TradeRow] = ChangeLog(lambda row: row.trade_id)
         self.events: ChangeLog[int, EventRow] = ChangeLog(lambda row: row.event_id, keep=KEEP_ROWS)
-        self.bars, self.bars_missing = _bars_of(self.detail, home)
+        self.bars, self.bars_missing = bars_of(self.detail, home)
         self.curve = EquityCurve(self.bars, self.row.capital, self.row.currency)
         self._read = read
         self._reader = reader
         self._totals = Totals()
+        self._marker = Marker(read, reader, home)
         self._since: dict[str, datetime] = {}
         self._last_event = 0
 
@@ -94,8 +93,9 @@ class RunTopic:
         runs = read.fleet(reader, totals=self._totals, run_id=run_id)
         if not runs:
             raise NotFound(f"run {run_id} is no longer visible to you")
-        changed = runs[0] != self.row
-        self.row = runs[0]
+        (row,) = self._marker.mark(runs)
+        changed = row != self.row
+        self.row = row
         intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
         intents.reverse()
         changed |= self.intents.put(intents)
@@ -168,7 +168,7 @@ class DataStore:
     def fleet(self, reader: Reader | None = None) -> FleetTopic:
         """Return the fleet as that principal sees it, read once if nobody watched it before."""
         who = reader or self.principal
-        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, who))
+        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, who, self.home))
         assert isinstance(topic, FleetTopic)
         return topic
 
@@ -278,15 +278,3 @@ class DataStore:
                 self._watchers.pop(subscription.key, None)
                 self._topics.pop(subscription.key, None)
                 self._told.pop(subscription.key, None)
-
-
-def _bars_of(detail: RunDetail, home: Path) -> tuple[Bars | None, str]:
-    from toolkit.live.feed import FeedSpec, stored_bars
-
-    feed = FeedSpec.from_dict(json.loads(detail.feed_json))
-    if feed.kind != "replay":
-        return None, "this run reads its bars from the platform"
-    try:
-        return stored_bars(home, feed.fingerprint), ""
-    except NotFound as error:
-        return None, str(error)

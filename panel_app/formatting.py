@@ -25,6 +25,12 @@ def money(amount: Decimal | None, currency: str = "", *, signed: bool = False) -
     return f"{text} {currency}".rstrip()
 
 
+def figure(value: float, digits: int = 2, unit: str = "", *, signed: bool = False) -> str:
+    """Return a number that is not money on record: a percentage, an estimate; with a real minus sign."""
+    text = f"{value:{'+' if signed and round(value, digits) else ''},.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{text} {unit}".rstrip()
+
+
 def age(seconds: float | None) -> str:
     """Return an age in the largest sensible unit: ``4 s``, ``12 min``, ``3 h``, ``2 d``."""
     if seconds is None:

@@ -51,14 +51,37 @@ _TYPOGRAPHY: Final[dict[str, Any]] = {
     "h6": {"fontWeight": 600, "fontSize": "0.95rem"},
 }
 
+
+def _bar(background: str, text: str) -> dict[str, Any]:
+    edge = {"backgroundColor": background, "color": text, "boxShadow": "none", "backgroundImage": "none"}
+    return {
+        "MuiAppBar": {
+            "styleOverrides": {
+                "root": {
+                    **edge,
+                    "borderBottom": "1px solid rgba(125,136,152,.28)",
+                    "& .MuiTypography-root": {"color": text},
+                }
+            }
+        },
+        "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "52px !important"}}},
+        "MuiButton": {"styleOverrides": {"root": {"textTransform": "none", "whiteSpace": "nowrap"}}},
+        "MuiToggleButton": {
+            "styleOverrides": {"root": {"textTransform": "none", "padding": "4px 12px", "whiteSpace": "nowrap"}}
+        },
+        "MuiTab": {"styleOverrides": {"root": {"textTransform": "none"}}},
+    }
+
+
 THEME: Final[dict[str, Any]] = {
     "light": {
         "palette": {
             "primary": {"main": ACCENT},
-            "background": {"default": "#f4f6f8", "paper": "#ffffff"},
+            "background": {"default": "#ffffff", "paper": "#ffffff"},
         },
         "shape": {"borderRadius": 8},
         "typography": _TYPOGRAPHY,
+        "components": _bar("#ffffff", "#17222b"),
     },
     "dark": {
         "palette": {
@@ -67,6 +90,7 @@ THEME: Final[dict[str, Any]] = {
         },
         "shape": {"borderRadius": 8},
         "typography": _TYPOGRAPHY,
+        "components": _bar("#171d23", "#e7edf2"),
     },
 }
 

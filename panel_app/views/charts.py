@@ -65,10 +65,12 @@ def bar_ticks(axis: ColumnDataSource, x_range: Range1d) -> CustomJSTickFormatter
 def plain(plot: Any) -> None:
     """Give a figure the look that all charts share."""
     plot.toolbar.logo = None
+    plot.outline_line_color = None
     plot.min_border_left = 8
     plot.min_border_right = 70
     plot.xgrid.grid_line_color = None
     plot.yaxis.ticker.desired_num_ticks = 6
+    plot.xaxis.ticker.desired_num_ticks = 8
 
 
 class PriceChart:

@@ -40,6 +40,7 @@ class EquityChart:
         self.equity.add_layout(
             Span(location=capital, dimension="width", line_color=theme.NEUTRAL, line_dash="dotted", line_width=1)
         )
+        self.equity.xaxis.visible = False
         window = RangeTool(x_range=price_range)
         window.overlay.fill_color = theme.ACCENT
         window.overlay.fill_alpha = 0.10

@@ -129,9 +129,12 @@ class FleetView(pn.viewable.Viewer):
 
 def needs_attention(row: FleetRow) -> bool:
     """Whether a human should look at this run before the others, a silent one included."""
+    return row.needs_attention or _silent(row)
+
+
+def _silent(row: FleetRow) -> bool:
     beat = row.heartbeat_age_seconds(clock.now())
-    silent = row.status in ("RUNNING", "STOPPING") and (beat is None or beat > STALE_SECONDS)
-    return row.needs_attention or silent
+    return row.status in ("RUNNING", "STOPPING") and (beat is None or beat > STALE_SECONDS)
 
 
 def _reasons(rows: list[FleetRow]) -> str:
@@ -141,10 +144,11 @@ def _reasons(rows: list[FleetRow]) -> str:
         ("unresolved", sum(row.unresolved_intents > 0 for row in rows)),
         ("tripped", sum(bool(row.trips) for row in rows)),
         ("halted", sum(row.halted for row in rows)),
+        ("silent", sum(_silent(row) for row in rows)),
     ):
         if count:
             words.append(f"{count} {name}")
-    return ", ".join(words) or ("silent" if rows else "all quiet")
+    return ", ".join(words) or "all quiet"
 
 
 def _matches(row: FleetRow, wanted: str, status: str) -> bool:
@@ -169,7 +173,7 @@ def _cells(row: FleetRow) -> dict[str, Any]:
         "account": f"{row.account} ({row.environment})",
         "market": " ".join((*row.symbols, row.timeframe)),
         "stage": row.stage.capitalize(),
-        "equity": money(row.equity, row.currency),
+        "equity": money(row.equity, row.currency) + ("" if row.marked else " *"),
         "profit": parts.coloured(money(row.equity - row.capital, signed=True), float(row.equity - row.capital)),
         "open": str(row.open_positions) if row.open_positions else DASH,
         "trades": f"{row.closed_trades:,}",

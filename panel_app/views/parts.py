@@ -24,6 +24,14 @@ _TILES_CSS = """
 .note.coloured { opacity: 1; }
 """
 
+_TABLE_CSS = """
+.tabulator { font-size: 13px; border: none; }
+.tabulator .tabulator-header { font-size: 12px; }
+.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 6px 10px; }
+.tabulator .tabulator-row .tabulator-cell { font-size: 13px; height: 30px; padding: 5px 10px; font-variant-numeric: tabular-nums; }
+.tabulator .tabulator-footer { padding: 2px 6px; border-top: 1px solid rgba(125,136,152,.28); }
+"""
+
 _CHIP_CSS = """
 :host { width: 100%; }
 .line { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
@@ -142,7 +150,8 @@ def table(
         sizing_mode="stretch_width",
         header_filters=None,
         margin=0,
-        configuration={"columnDefaults": {"headerSort": True, "tooltip": False}, "placeholder": "Nothing here yet"},
+        stylesheets=[_TABLE_CSS],
+        configuration={"columnDefaults": {"headerSort": False}, "placeholder": "Nothing here yet"},
         **options,
     )
 

@@ -12,7 +12,7 @@ import panel_material_ui as pmui
 
 from panel_app import theme
 from panel_app.data_store import DataStore, RunTopic
-from panel_app.formatting import DASH, age, escape, latency, moment, money
+from panel_app.formatting import DASH, age, escape, figure, latency, money
 from panel_app.session_feed import SessionFeed
 from panel_app.views import parts, tables
 from panel_app.views.charts import PriceChart
@@ -118,10 +118,14 @@ class RunView(pn.viewable.Viewer):
             pmui.Button(label=label, variant="text", size="small", margin=0, on_click=self._zoom(chart, span))
             for label, span in (*_SPANS.items(), ("All", None))
         ]
-        legend = pn.pane.HTML(_LEGEND, margin=(4, 8), styles={"margin-left": "auto", "opacity": ".8"})
+        legend = pn.pane.HTML(
+            _LEGEND,
+            margin=(2, 8),
+            styles={"margin-left": "auto", "opacity": ".85", "font-size": "12px", "max-width": "100%"},
+        )
         self._bokeh = [
-            pn.pane.Bokeh(chart.figure, sizing_mode="stretch_width", margin=0),
-            pn.pane.Bokeh(self._equity.layout, sizing_mode="stretch_width", margin=0),
+            pn.pane.Bokeh(chart.figure, sizing_mode="stretch_width", margin=(0, 2, 6, 6)),
+            pn.pane.Bokeh(self._equity.layout, sizing_mode="stretch_width", margin=(0, 2, 6, 6)),
         ]
         title = " · ".join((*topic.row.symbols, topic.row.timeframe, "bid"))
         return [
@@ -200,22 +204,21 @@ class RunView(pn.viewable.Viewer):
         total = row.realised
         percent = float(total / row.capital * 100) if row.capital else 0.0
         fall = float(topic.curve.fall.min()) if len(topic.curve.fall) else 0.0
-        equity = float(topic.curve.equity[-1]) if len(topic.curve.equity) and row.equity_at is None else row.equity
-        open_profit = float(equity) - float(row.capital) - float(total)
         answers = [float(intent.latency_ms) for intent in topic.intents if intent.latency_ms is not None]
         bars = f"{row.bars_count:,} bars" + (f" of {len(topic.bars):,}" if topic.bars is not None else "")
-        gained = float(equity) - float(row.capital)
+        gained = row.equity - row.capital
+        open_words = f"{row.open_positions} open position{'' if row.open_positions == 1 else 's'}"
         self._tiles.show(
             [
-                parts.Tile("Equity", f"{float(equity):,.2f}", f"{gained:+,.2f} {row.currency}", theme.money_colour(gained)),
-                parts.Tile("Realised", money(total, signed=True), f"{percent:+.2f} %", theme.money_colour(percent)),
-                parts.Tile("Open profit", f"{open_profit:+,.2f}" if row.open_positions else DASH,
-                           f"{row.open_positions} open position{'' if row.open_positions == 1 else 's'}"),
-                parts.Tile("Max drawdown", f"{fall:.2f} %" if fall else DASH, "of equity, so far"),
+                parts.Tile("Equity", money(row.equity), money(gained, row.currency, signed=True),
+                           theme.money_colour(float(gained))),
+                parts.Tile("Realised", money(total, signed=True), figure(percent, 2, "%", signed=True), theme.money_colour(percent)),
+                parts.Tile("Open profit", money(row.open_profit, signed=True), open_words),
+                parts.Tile("Max drawdown", figure(fall, 2, "%") if fall else DASH, "of equity, so far"),
                 parts.Tile("Trades", f"{len(closed):,}", f"{won / len(closed):.0%} won" if closed else "none closed yet"),
                 parts.Tile("Intents", f"{row.intents_count:,}", f"{row.fills_count:,} filled, {row.refused_count:,} refused"),
                 parts.Tile("Send to answer", _middle(answers), _slowest(answers)),
-                parts.Tile("Market time", moment(row.cursor), bars),
+                parts.Tile("Market time", f"{row.cursor:%d %b %H:%M}" if row.cursor else DASH, bars),
             ]
         )  # fmt: skip
 
@@ -246,9 +249,7 @@ def version_html(topic: RunTopic) -> str:
 
 
 def _key(colour: str, shape: str, words: str) -> str:
-    return (
-        f'<span style="white-space:nowrap;margin-right:10px"><span style="color:{colour}">{shape}</span> {words}</span>'
-    )
+    return f'<span style="display:inline-block;margin-right:10px"><span style="color:{colour}">{shape}</span> {words}</span>'
 
 
 _LEGEND = (

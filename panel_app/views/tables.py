@@ -18,8 +18,8 @@ def trades_table() -> pn.widgets.Tabulator:
     """Return the table of trades."""
     return parts.table(
         {"side": "Side", "lots": "Lots", "entry": "Opened (UTC)", "entry_price": "Entry", "stop": "Stop",
-         "target": "Target", "exit": "Closed (UTC)", "exit_price": "Exit", "reason": "Reason", "profit": "Profit",
-         "costs": "Costs", "net": "Net"},
+         "target": "Target", "exit": "Closed (UTC)", "exit_price": "Exit", "profit": "Profit",
+         "costs": "Costs", "net": "Net", "reason": "Reason"},
         html=("net", "side"), right=("lots", "entry_price", "stop", "target", "exit_price", "profit", "costs", "net"),
     )  # fmt: skip
 

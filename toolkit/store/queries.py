@@ -54,7 +54,6 @@ from toolkit.store.unit_of_work import READ_ONLY
 OVERLAP: Final = timedelta(seconds=5)
 EVENT_OVERLAP: Final = 200  # event ids: PostgreSQL may commit a lower id after a higher one
 UNRESOLVED: Final = ("UNKNOWN", "ABANDONED")
-EQUITY_EVENT: Final = "equity"
 _HEAVY: Final = frozenset({"state", "feed_json", "guards_json", "options_json"})
 
 
@@ -161,11 +160,10 @@ class ReadSide:
             .order_by(LiveRun.created_at.desc(), LiveRun.live_run_id)
         )  # fmt: skip
         unresolved = self._unresolved(wanted)
-        marks = self._marks(wanted)
         trips: dict[UUID, list[TripRow]] = {}
         for trip in self.trips(reader, active=True):
             trips.setdefault(trip.account_id, []).append(trip)
-        return [_fleet_row(row, totals, unresolved, marks, trips) for row in rows]
+        return [_fleet_row(row, totals, unresolved, trips) for row in rows]
 
     def _unresolved(self, wanted: Any) -> dict[UUID, int]:
         rows = self._all(
@@ -175,16 +173,6 @@ class ReadSide:
             .group_by(ExecutionIntent.live_run_id)
         )
         return {row[0]: row[1] for row in rows}
-
-    def _marks(self, wanted: Any) -> dict[UUID, tuple[Decimal, datetime]]:
-        newest = (
-            select(func.max(RunEvent.event_id))
-            .join(LiveRun, LiveRun.live_run_id == RunEvent.live_run_id)
-            .where(RunEvent.kind == EQUITY_EVENT, wanted)
-            .group_by(RunEvent.live_run_id)
-        )
-        rows = self._all(select(RunEvent.live_run_id, RunEvent.data, RunEvent.at).where(RunEvent.event_id.in_(newest)))
-        return {row.live_run_id: (Decimal(str(row.data["equity"])), row.at) for row in rows if "equity" in row.data}
 
     def run(self, reader: Reader, run_id: UUID) -> FleetRow:
         """Return one run; `NotFound` when it does not exist or the principal may not see it."""
@@ -258,7 +246,12 @@ class ReadSide:
         return [IntentStep(*row) for row in rows]
 
     def trades(
-        self, reader: Reader, *, run_id: UUID | None = None, changed_since: datetime | None = None
+        self,
+        reader: Reader,
+        *,
+        run_id: UUID | None = None,
+        changed_since: datetime | None = None,
+        only_open: bool = False,
     ) -> list[TradeRow]:
         """Return trades, open ones too, in order of entry."""
         wanted = [Trade.account_id.in_(visible_accounts(reader))]
@@ -266,6 +259,8 @@ class ReadSide:
             wanted.append(Trade.live_run_id == run_id)
         if changed_since is not None:
             wanted.append(Trade.updated_at >= changed_since)
+        if only_open:
+            wanted.append(Trade.status == "open")
         rows = self._all(
             select(*(getattr(Trade, name) for name in TradeRow.__slots__))
             .where(*wanted)
@@ -395,12 +390,10 @@ def _fleet_row(
     row: Row[Any],
     totals: Totals,
     unresolved: dict[UUID, int],
-    marks: dict[UUID, tuple[Decimal, datetime]],
     trips: dict[UUID, list[TripRow]],
 ) -> FleetRow:
     run_id: UUID = row.live_run_id
     realised = totals.net.get(run_id, Decimal(0))
-    mark = marks.get(run_id)
     in_force = {
         trip.rule
         for trip in trips.get(row.account_id, ())
@@ -411,8 +404,6 @@ def _fleet_row(
         version_number=row.number,
         symbols=tuple(row.symbols),
         realised=realised,
-        equity=mark[0] if mark else row.capital + realised,
-        equity_at=mark[1] if mark else None,
         closed_trades=totals.closed.get(run_id, 0),
         open_positions=totals.open.get(run_id, 0),
         unresolved_intents=unresolved.get(run_id, 0),
@@ -422,7 +413,7 @@ def _fleet_row(
 
 
 _MADE: Final = frozenset(
-    {"version_number", "symbols", "realised", "equity", "equity_at", "closed_trades", "open_positions",
+    {"version_number", "symbols", "realised",  "open_profit", "closed_trades", "open_positions",
      "unresolved_intents", "trips", "halted"}
 )  # fmt: skip
 _PLAIN: Final = tuple(name for name in FleetRow.__slots__ if name not in _MADE)

@@ -16,10 +16,9 @@ class FleetRow:
     Attributes
     ----------
     realised
-        Profit of the run's closed trades after commission and swap, account currency.
-    equity
-        ``capital`` plus ``realised`` plus the open profit of the latest mark, account currency; without a mark the open
-        profit is unknown and ``equity_at`` is None.
+        Profit of the run's closed trades after commission and swap, and what open ones have booked, account currency.
+    open_profit
+        Of the open positions at the last known price; None when no price is known here.
     unresolved_intents
         Intents in UNKNOWN or ABANDONED: a human may have to look.
     trips
@@ -43,8 +42,6 @@ class FleetRow:
     host: str
     capital: Decimal
     realised: Decimal
-    equity: Decimal
-    equity_at: datetime | None
     closed_trades: int
     open_positions: int
     unresolved_intents: int
@@ -62,6 +59,17 @@ class FleetRow:
     created_at: datetime
     started_at: datetime | None
     stopped_at: datetime | None
+    open_profit: Decimal | None = None
+
+    @property
+    def equity(self) -> Decimal:
+        """``capital`` plus realised plus open profit; without a price (`marked` is False) the open profit is left out."""
+        return self.capital + self.realised + (self.open_profit or Decimal(0))
+
+    @property
+    def marked(self) -> bool:
+        """Whether `equity` includes the profit of every open position."""
+        return self.open_positions == 0 or self.open_profit is not None
 
     @property
     def needs_attention(self) -> bool:
