@@ -1,0 +1,133 @@
+"""Gateways over Dramatiq: they publish signed pointers from the outbox to the account's queue.
+
+Publishing is at least once: a pointer is marked only after the message broker has it, so a crash between the two sends
+it again, and a pointer whose intent is still NEW after a while is sent again in case the broker lost it. Both are
+harmless: the intent's row decides whether there is anything left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from dramatiq.errors import ConnectionClosed, ConnectionFailed
+from dramatiq.message import Message
+from redis.exceptions import RedisError
+
+from toolkit.clock import Clock
+from toolkit.errors import GatewayError
+from toolkit.execution.intents import IntentState
+from toolkit.execution.ledger.store import IntentStore
+from toolkit.execution.principal import Principal
+from toolkit.gateways.envelope import KeyRing, Pointer, seal
+from toolkit.gateways.message_brokers import DeadLetterBroker, intent_queue
+
+EXECUTE_ACTOR = "execute_intent"
+REPUBLISH_AFTER = timedelta(seconds=5)
+_BATCH = 100
+
+
+class _ExecutionGatewayBus:
+    """Publishes an account's outbox to its queue on a message broker, in order.
+
+    Parameters
+    ----------
+    broker
+        Where to publish; see ``toolkit.gateways.message_brokers``.
+    ring
+        Signs the pointers.
+    store, principal, clock
+        Where the outbox is, who reads it, and the time that goes into the pointers.
+    """
+
+    name = ""
+
+    def __init__(
+        self, broker: DeadLetterBroker, ring: KeyRing, store: IntentStore, principal: Principal, clock: Clock
+    ) -> None:
+        self._broker = broker
+        self._ring = ring
+        self._store = store
+        self._principal = principal
+        self._clock = clock
+
+    def deliver(self, account_id: UUID) -> Sequence[UUID]:
+        """Publish what the outbox holds for the account, in order, each with the broker's confirm.
+
+        Returns
+        -------
+        sequence of UUID
+            Intents whose pointers the message broker has taken.
+
+        Raises
+        ------
+        GatewayError
+            When the message broker did not take a pointer; it and those after it stay in the outbox.
+        """
+        taken: list[UUID] = []
+        while True:
+            with self._store.begin(self._principal, write=False) as work:
+                rows = work.unpublished(account_id, _BATCH)
+            if not rows:
+                return taken
+            sent: list[int] = []
+            try:
+                for row in rows:
+                    self._publish(account_id, row.intent_id, row.idempotency_key)
+                    sent.append(row.outbox_id)
+                    taken.append(row.intent_id)
+            finally:
+                if sent:
+                    with self._store.begin(self._principal) as work:
+                        for outbox_id in sent:
+                            work.mark_published(outbox_id, self._clock.now())
+                        work.commit()
+
+    def republish_lost(self, account_id: UUID) -> Sequence[UUID]:
+        """Publish again the pointers of intents that were handed over and are still NEW: the broker may have lost them.
+
+        Raises
+        ------
+        GatewayError
+            When the message broker does not answer.
+        """
+        before = self._clock.now() - REPUBLISH_AFTER
+        with self._store.begin(self._principal, write=False) as work:
+            waiting = {row.intent_id for row in work.unpublished(account_id, 10_000)}
+            lost = [
+                intent
+                for intent in work.intents_in(account_id, {IntentState.NEW})
+                if intent.intent_id not in waiting and intent.updated_at < before
+            ]
+        for intent in lost:
+            self._publish(account_id, intent.intent_id, intent.idempotency_key)
+        return [intent.intent_id for intent in lost]
+
+    def _publish(self, account_id: UUID, intent_id: UUID, key: str) -> None:
+        sealed = seal(Pointer(intent_id, account_id, key, self._clock.now()), self._ring)
+        message: Message[None] = Message(
+            queue_name=intent_queue(account_id), actor_name=EXECUTE_ACTOR, args=(sealed,), kwargs={}, options={}
+        )
+        try:
+            self._broker.declare_queue(message.queue_name)
+            self._broker.enqueue(message)
+        except (ConnectionClosed, ConnectionFailed, RedisError, OSError) as error:
+            raise GatewayError(
+                f"the {self.name} message broker did not take intent {intent_id}: {error}; it stays in the outbox"
+            ) from error
+
+
+class ExecutionGatewayRedis(_ExecutionGatewayBus):
+    """Publishes intents to Redis."""
+
+    name = "redis"
+
+
+class ExecutionGatewayRMQ(_ExecutionGatewayBus):
+    """Publishes intents to RabbitMQ quorum queues, with confirms and mandatory routing."""
+
+    name = "rabbitmq"
+
+
+__all__ = ["EXECUTE_ACTOR", "ExecutionGatewayRMQ", "ExecutionGatewayRedis"]
