@@ -34,11 +34,14 @@ class Replay:
         Bars per second of wall time; None plays as fast as the machine goes.
     conversion
         Further series that only serve to convert profits into the account's currency.
+    venue
+        The series the paper venue prices by, when it knows bars that the run's feed lost; the run's own when left out.
     """
 
     bars: Bars
     speed: float | None = None
     conversion: Sequence[Bars] = ()
+    venue: Bars | None = None
 
     def __post_init__(self) -> None:
         if self.speed is not None and not self.speed > 0:
@@ -55,6 +58,7 @@ class Replay:
             fingerprint=store_bars(home, self.bars),
             speed=self.speed,
             conversion=tuple(store_bars(home, extra) for extra in self.conversion),
+            venue="" if self.venue is None else store_bars(home, self.venue),
         )
 
 
@@ -72,12 +76,15 @@ class FeedSpec:
         Bars per second of wall time, None for full speed.
     conversion
         Fingerprints of further series the paper venue converts money with.
+    venue
+        Fingerprint of the series the paper venue prices by, when it is another than the run's.
     """
 
     kind: Literal["replay", "platform"]
     fingerprint: str = ""
     speed: float | None = None
     conversion: tuple[str, ...] = field(default=())
+    venue: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object stored in the row."""
@@ -88,6 +95,7 @@ class FeedSpec:
             "fingerprint": self.fingerprint,
             "speed": self.speed,
             "conversion": list(self.conversion),
+            "venue": self.venue,
         }
 
     @classmethod
@@ -98,7 +106,7 @@ class FeedSpec:
             return cls("platform")
         if kind != "replay":
             raise BadInput(must_be("feed.kind", "'replay' or 'platform'", repr(kind), "start the run again"))
-        return cls("replay", str(stored["fingerprint"]), stored.get("speed"), tuple(stored.get("conversion", ())))
+        return cls("replay", str(stored["fingerprint"]), stored.get("speed"), tuple(stored.get("conversion", ())), stored.get("venue", ""))
 
 
 PLATFORM_FEED = FeedSpec("platform")

@@ -1,0 +1,179 @@
+"""The composition root: the one place that decides which database, clock, platforms and gateways a process works with.
+
+Nothing here connects, and nothing reads the environment, until `build` is called; a platform session is opened only when
+its account's desk is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from toolkit.clock import SYSTEM, Clock
+from toolkit.errors import PlatformError, RunError, must_be
+from toolkit.execution.ports import TradingPlatform
+from toolkit.execution.principal import Principal
+from toolkit.execution.trade_service import ServicePolicy, TradeService, no_failpoint
+from toolkit.gateways.local import ExecutionGatewayLocal
+from toolkit.live.engine import Desk, Engine
+from toolkit.settings import Settings
+from toolkit.simulation.account import PaperAccount
+from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
+from toolkit.store.engine import open_database
+from toolkit.store.intents import SqlIntentStore
+from toolkit.store.unit_of_work import UnitOfWork
+
+__all__ = ["Engine", "build", "venue_path"]
+
+OpenPlatform = Callable[[AccountRecord, Settings], TradingPlatform]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What tests and the demo put in place of the real parts.
+
+    Attributes
+    ----------
+    clock
+        Our own time.
+    open_platform
+        By platform name: how a session of an account is opened.
+    failpoint
+        Called between durable steps of execution; for tests that kill or delay there.
+    """
+
+    clock: Clock = SYSTEM
+    open_platform: dict[str, OpenPlatform] | None = None
+    failpoint: Callable[[str], None] = no_failpoint
+
+
+def build(settings: Settings | None = None, **overrides: Any) -> Engine:
+    """Open the database of these settings and return the engine of this process.
+
+    Parameters
+    ----------
+    settings
+        Read from the environment when left out.
+    overrides
+        Fields of `Overrides`.
+    """
+    settings = settings if settings is not None else Settings()
+    replaced = Overrides(**overrides)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    database = open_database(settings.effective_database_url)
+    now = replaced.clock.now()
+    with UnitOfWork(database, Principal(uuid4(), "bootstrap", "service")) as work:
+        service = ensure_user(work.connection, now, SERVICE_USER, "service")
+        local = ensure_user(work.connection, now, LOCAL_USER, "human")
+        work.commit()
+    desks = _Desks(settings, replaced, SqlIntentStore(database), service)
+
+    def close() -> None:
+        desks.close()
+        database.dispose()
+
+    return Engine(
+        settings=settings,
+        database=database,
+        clock=replaced.clock,
+        principal=local,
+        service=service,
+        store=desks.store,
+        desk=desks.open,
+        close=close,
+    )
+
+
+def venue_path(home: Path, account_id: UUID) -> Path:
+    """Return the journal file of a paper account."""
+    return home / "venues" / f"{account_id}.db"
+
+
+def open_paper_venue(account: AccountRecord, settings: Settings) -> TradingPlatform:
+    """Open the paper venue of an account; its journal is made on first use."""
+    from toolkit.platforms.simulated import SimulatedPlatform  # noqa: PLC0415 - only where a paper account is used
+
+    path = venue_path(settings.home, account.account_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    terms = PaperAccount.from_facts(account.settings["paper"])
+    return SimulatedPlatform(path, terms, login=account.login or None, server=account.server or "paper")
+
+
+_PLATFORMS: dict[str, OpenPlatform] = {"simulated": open_paper_venue}
+
+
+class _Desks:
+    """Opens the desk of an account once per process, and closes all of them."""
+
+    def __init__(self, settings: Settings, replaced: Overrides, store: SqlIntentStore, service: Principal) -> None:
+        self.store = store
+        self._settings = settings
+        self._replaced = replaced
+        self._service = service
+        self._platforms = {**_PLATFORMS, **(replaced.open_platform or {})}
+        self._open: dict[UUID, Desk] = {}
+        self._guard = threading.RLock()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+    def open(self, account_id: UUID) -> Desk:
+        """Return the desk of an account, opening its platform session when this process has none yet."""
+        desk = self._open.get(account_id)
+        if desk is not None:
+            return desk
+        with self._guard:
+            desk = self._open.get(account_id)
+            if desk is None:
+                desk = self._open[account_id] = self._make(account_id)
+            return desk
+
+    def _make(self, account_id: UUID) -> Desk:
+        with UnitOfWork(self.store.engine, self._service, write=False) as work:
+            account = Accounts(work.connection, self._service).get(account_id)
+        if account.gateway != "local":
+            raise RunError(
+                must_be(
+                    f"gateway of account {account.name}",
+                    "local to be traded by this process",
+                    account.gateway,
+                    "let `seatrial worker` host its runs, or set the account's gateway to local",
+                )
+            )
+        opener = self._platforms.get(account.platform)
+        if opener is None:
+            known = ", ".join(sorted(self._platforms))
+            raise PlatformError(must_be(f"platform of {account.name}", f"one of {known}", account.platform, "install its extra"))
+        platform = opener(account, self._settings)
+        try:
+            platform.connect()
+            service = TradeService(
+                platform,
+                self.store,
+                self._replaced.clock,
+                account_id=account_id,
+                principal=self._service,
+                worker=self._worker,
+                policy=ServicePolicy(
+                    max_quote_age_seconds=self._settings.max_quote_age_seconds, lease_seconds=self._settings.lease_seconds
+                ),
+                failpoint=self._replaced.failpoint,
+            )
+        except BaseException:
+            platform.close()
+            raise
+        return Desk(account, platform, service, ExecutionGatewayLocal(self.store, self._service, service))
+
+    def close(self) -> None:
+        """Give leases, journals and sessions back; safe to call twice."""
+        with self._guard:
+            desks, self._open = list(self._open.values()), {}
+        for desk in desks:
+            try:
+                desk.service.lease.release()
+            finally:
+                desk.platform.close()

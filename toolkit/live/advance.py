@@ -1,0 +1,115 @@
+"""``advance``: one step of one LiveRun, by whoever hosts it. Stateless; it may be killed at any instruction.
+
+It reads the row, thinks and asks the platform with no transaction open, and commits cursor, memory, intents and outbox in
+one short transaction guarded by the row's version and status. A lost race is discarded and tried again by the next call.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import cast
+from uuid import UUID
+
+from toolkit.clock import from_ns
+from toolkit.errors import Forbidden, LeaseLost, LostRace, NotFound, PlatformError, StoreError, ToolkitError
+from toolkit.execution.ports import ReplayVenue
+from toolkit.live.engine import Engine
+from toolkit.live.stepping.commit import unsettled_intents
+from toolkit.live.stepping.ending import fail, step_stopping
+from toolkit.live.stepping.platform_feed import step_platform
+from toolkit.live.stepping.program import forget, hot_run
+from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.replay import step_replay
+from toolkit.live.stepping.run_state import ready_of
+from toolkit.store import audit
+from toolkit.store.accounts import may_act
+from toolkit.store.runs import RunRecord, Runs, barrier_runs
+
+MAX_BARS = 1_000
+_UNDER_WAY = frozenset({"NEW", "CLAIMED", "SENDING"})
+
+
+def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int = MAX_BARS) -> Progress:
+    """Take one step of a run.
+
+    Parameters
+    ----------
+    live_run_id, account_id
+        The pair must match the run's row; anything else is refused and audited.
+    limit
+        At most this many bars are stepped and committed together.
+
+    Returns
+    -------
+    Progress
+        What was done and what the run waits for.
+
+    Raises
+    ------
+    Forbidden
+        When run and account do not belong together.
+    NotFound
+        When there is no such run.
+    """
+    run, peers, allowed = _read(engine, live_run_id, account_id)
+    if run.status not in ("RUNNING", "STOPPING"):
+        return Progress(run.status, waiting="paused" if run.status == "PAUSED" else "")
+    if not allowed:
+        return fail(engine, run, f"{engine.service.name} has no grant on the account any more: its owner revoked it")
+    try:
+        return _step(engine, run, peers, limit)
+    except LostRace:
+        forget(engine, live_run_id)
+        return Progress(run.status, waiting="race")
+    except LeaseLost as error:
+        forget(engine, live_run_id)
+        return Progress(run.status, waiting=f"account: {error}")
+    except (PlatformError, StoreError) as error:
+        forget(engine, live_run_id)
+        if error.retryable:
+            return Progress(run.status, waiting=f"retry: {error}")
+        return fail(engine, run, str(error), error=type(error).__name__)
+    except ToolkitError as error:
+        forget(engine, live_run_id)
+        return fail(engine, run, str(error), error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
+        forget(engine, live_run_id)
+        return fail(engine, run, f"{type(error).__name__}: {error}", traceback=traceback.format_exc(limit=20))
+
+
+def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:
+    with engine.work(engine.service, write=False) as work:
+        run = Runs(work.connection, engine.service).peek(live_run_id)
+        if run is not None and run.account_id == account_id:
+            peers = [r for r in barrier_runs(work.connection, account_id) if r.live_run_id != live_run_id]
+            return run, peers, may_act(work.connection, engine.service, account_id)
+    if run is None:
+        raise NotFound(f"live run {live_run_id} does not exist")
+    with engine.work(engine.service) as work:
+        audit.append(work.connection, engine.now(), engine.service, "run.refused", str(live_run_id), f"asked for account {account_id}")
+        work.commit()
+    raise Forbidden(f"run {live_run_id} must be advanced for its own account {run.account_id}, was asked for {account_id}")
+
+
+def _step(engine: Engine, run: RunRecord, peers: list[RunRecord], limit: int) -> Progress:
+    desk = engine.desk(run.account_id)
+    hot = hot_run(engine, desk, run)
+    if run.status == "STOPPING":
+        return step_stopping(engine, desk, run, hot)
+    unknown = False
+    if run.intents_count:
+        waiting = unsettled_intents(engine, run.live_run_id)
+        if any(state in _UNDER_WAY for _, _, state in waiting):
+            if hot.program.data is not None:
+                # After a kill a paper venue's clock may stand earlier: the order must meet the quote it was made for.
+                cast("ReplayVenue", desk.platform).advance_clock_to(from_ns(hot.state.clock_ns))
+            desk.gateway.deliver(run.account_id)
+            waiting = unsettled_intents(engine, run.live_run_id)
+            if any(state in _UNDER_WAY for _, _, state in waiting):
+                return Progress(run.status, waiting="delivery")
+        unknown = any(state == "UNKNOWN" for _, _, state in waiting)
+    if hot.program.data is None:
+        return step_platform(engine, desk, run, hot, limit=limit, unknown=unknown)
+    others = [ready_of(peer.state) for peer in peers if peer.status == "RUNNING" and '"replay"' in peer.feed_json]
+    return step_replay(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, unknown=unknown)
+

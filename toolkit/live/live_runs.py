@@ -1,0 +1,391 @@
+"""Creating, starting and stopping LiveRuns: the only doors, behind ``tk.start``, the command line and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from toolkit.clock import from_ns
+from toolkit.errors import Forbidden, LostRace, RunError, must_be
+from toolkit.execution.builder import StopPolicy
+from toolkit.execution.ports import AccountSnapshot
+from toolkit.execution.principal import Principal
+from toolkit.live.engine import Desk, Engine
+from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay, stored_bars
+from toolkit.market import Bars, Instrument
+from toolkit.risk.guardrails import Guards
+from toolkit.store import audit
+from toolkit.store.accounts import AccountRecord, Accounts, may_act
+from toolkit.store.runs import RunRecord, Runs, VersionRecord, Versions, add_event, symbol_holders
+
+STAGES = ("shadow", "paper", "demo", "real")
+_STOP_ATTEMPTS = 50
+
+
+def create_live_run(
+    engine: Engine,
+    principal: Principal,
+    version: VersionRecord | UUID,
+    account_id: UUID,
+    *,
+    symbols: Sequence[str],
+    timeframe: str,
+    stage: str = "paper",
+    feed: Replay | FeedSpec | None = None,
+    capital: Decimal | int | str | None = None,
+    guards: Guards | None = None,
+    stop_policy: StopPolicy | None = None,
+    host: str = "notebook",
+    reverse: bool = True,
+) -> RunRecord:
+    """Create a run in status CREATED; nothing trades yet.
+
+    Parameters
+    ----------
+    principal
+        Who asks; must own the account or hold a grant on it.
+    version
+        The BotVersion to run.
+    account_id
+        The account it trades on; a bot has none of its own.
+    symbols, timeframe
+        Must be those of the version's sea trial.
+    feed
+        ``Replay(bars)``, or None for the account's own platform.
+    capital
+        What the run calls its own; risk percent applies to it. The account's balance when left out.
+    guards
+        May only tighten the version's.
+    reverse
+        Whether an opposite entry closes the position first (the default) or is ignored.
+
+    Raises
+    ------
+    Forbidden
+        When the account is not this principal's to trade; the attempt is audited.
+    RunError
+        When symbol, timeframe, stage, guards or capital do not fit.
+    """
+    account = _account(engine, principal, account_id)
+    with engine.work(principal, write=False) as work:
+        version = Versions(work.connection, principal).get(version if isinstance(version, UUID) else version.bot_version_id)
+    named = _checked_symbols(version, symbols, timeframe)
+    if stage not in STAGES:
+        raise RunError(must_be("stage", f"one of {', '.join(STAGES)}", repr(stage), "begin with stage='paper'"))
+    _check_stage(account, stage)
+    tightened = _tightened(version, guards)
+    spec = _feed_spec(engine, feed, named, timeframe)
+    money = Decimal(str(capital)) if capital is not None else _balance(engine, account_id).balance
+    if not money.is_finite() or money <= 0:
+        raise RunError(must_be("capital", "above 0", capital, "say how much of the account the run may call its own"))
+    with engine.work(principal) as work:
+        run = Runs(work.connection, principal).add(
+            engine.now(),
+            account_id=account_id,
+            bot_version_id=version.bot_version_id,
+            symbols=list(named),
+            timeframe=timeframe,
+            stage=stage,
+            host=host,
+            capital=money,
+            feed_json=_json(spec.as_dict()),
+            guards_json=_json(tightened.facts()),
+            options_json=_json({"stop_policy": _policy_facts(stop_policy), "reverse": reverse, "warm_up": spec.kind == "platform"}),
+        )
+        add_event(work.connection, engine.now(), run, "created", f"created on {account.name}, stage {stage}")
+        work.commit()
+    return run
+
+
+def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) -> RunRecord:
+    """Set a created (or stopped, never begun) run to RUNNING, after comparing it with the platform.
+
+    Raises
+    ------
+    RunError
+        When the platform's contract facts differ from the version's, naming each difference; when a netting account already
+        has a run on the symbol; when the replay begins before the paper venue's clock; when the run has already ended.
+    """
+    with engine.work(principal, write=False) as work:
+        run = Runs(work.connection, principal).get(live_run_id)
+        version = Versions(work.connection, principal).get(run.bot_version_id)
+        account = Accounts(work.connection, principal).get(run.account_id)
+    if run.status == "RUNNING":
+        return run
+    if run.status != "CREATED":
+        raise RunError(must_be("run status", "CREATED", run.status, "create a new run; an ended one stays as it is"))
+    desk = engine.desk(run.account_id)
+    load_feed(engine, desk, FeedSpec.from_dict(json.loads(run.feed_json)), run)
+    snapshot = desk.platform.connect()
+    _check_identity(account, snapshot)
+    _check_facts(desk, version, run.symbols)
+    with engine.work(principal) as work:
+        if not snapshot.hedging:
+            others = [r for r in symbol_holders(work.connection, run.account_id, run.symbols) if r.live_run_id != run.live_run_id]
+            if others:
+                raise RunError(
+                    must_be(
+                        f"{', '.join(run.symbols)} on the netting account {account.name}",
+                        "traded by one run only",
+                        f"already traded by run {others[0].live_run_id}",
+                        "stop that run, or use another account",
+                    )
+                )
+        now = engine.now()
+        run = Runs(work.connection, principal).save(
+            run, status="RUNNING", started_at=now, heartbeat_at=now, last_action_at=now, last_action="started"
+        )
+        audit.append(work.connection, now, principal, "run.start", str(run.live_run_id))
+        add_event(work.connection, now, run, "started", f"running {version.bot} v{version.number} on {account.name}")
+        work.commit()
+    return get_run(engine, principal, live_run_id)
+
+
+def get_run(engine: Engine, principal: Principal, live_run_id: UUID) -> RunRecord:
+    """Return a run this principal may see."""
+    with engine.work(principal, write=False) as work:
+        return Runs(work.connection, principal).get(live_run_id)
+
+
+def list_runs(engine: Engine, principal: Principal, *, statuses: Sequence[str] = ()) -> list[RunRecord]:
+    """Return the runs this principal may see, oldest first."""
+    with engine.work(principal, write=False) as work:
+        return Runs(work.connection, principal).all(statuses=statuses)
+
+
+def stop_live_run(
+    engine: Engine, principal: Principal, live_run_id: UUID, *, flatten: bool = False, reason: str = "stopped by hand"
+) -> RunRecord:
+    """Ask a run to stop: no entry leaves any more; with ``flatten`` its positions are closed first.
+
+    The run's host carries it out (STOPPING, then STOPPED); a run that never began is STOPPED at once.
+    """
+    return _change_status(
+        engine,
+        principal,
+        live_run_id,
+        allowed=("CREATED", "RUNNING", "PAUSED", "ERROR"),
+        to=lambda run: "STOPPED" if run.status == "CREATED" else "STOPPING",
+        options={"flatten": flatten, "stop_reason": reason},
+        action="run.stop",
+        message=f"stop asked by {principal.name}: {reason}" + (", closing its positions" if flatten else ""),
+        settled=("STOPPED", "STOPPING"),
+    )
+
+
+def pause_live_run(engine: Engine, principal: Principal, live_run_id: UUID, *, reason: str = "paused by hand") -> RunRecord:
+    """Let a run make no decision until it is resumed; its stops stay at the platform."""
+    return _change_status(
+        engine, principal, live_run_id, allowed=("RUNNING",), to=lambda _: "PAUSED", options={"pause_reason": reason},
+        action="run.pause", message=f"paused by {principal.name}: {reason}", settled=("PAUSED",),
+    )  # fmt: skip
+
+
+def resume_live_run(engine: Engine, principal: Principal, live_run_id: UUID) -> RunRecord:
+    """Let a paused run go on; what it missed is caught up without stale entries."""
+    return _change_status(
+        engine, principal, live_run_id, allowed=("PAUSED",), to=lambda _: "RUNNING", options={"resumed": True},
+        action="run.resume", message=f"resumed by {principal.name}", settled=("RUNNING",),
+    )  # fmt: skip
+
+
+def halt_account(engine: Engine, principal: Principal, account_id: UUID, *, reason: str = "halted by hand") -> None:
+    """Throw the account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
+    with engine.work(principal) as work:
+        Accounts(work.connection, principal).halt(account_id, engine.now(), reason)
+        work.commit()
+
+
+def resume_account(engine: Engine, principal: Principal, account_id: UUID) -> None:
+    """Release the account's kill switch."""
+    with engine.work(principal) as work:
+        Accounts(work.connection, principal).resume(account_id, engine.now())
+        work.commit()
+
+
+def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bars | None:
+    """Give a replay's bars to the account's paper venue; return the run's own series, None for a platform feed.
+
+    Raises
+    ------
+    RunError
+        When the account's platform has no clock that a replay could move, or the replay lies in the venue's past.
+    """
+    if feed.kind == "platform":
+        return None
+    load = getattr(desk.platform, "load_replay", None)
+    if load is None:
+        raise RunError(
+            must_be("feed", "the platform's own on a live account", "a replay", f"leave feed= out, or replay on a paper account, not {desk.account.name}")
+        )
+    bars = stored_bars(engine.settings.home, feed.fingerprint)
+    if run.status == "CREATED" and desk.platform.now() > _first_decision(bars):
+        raise RunError(
+            must_be(
+                "replay",
+                f"beginning at or after the venue's clock {desk.platform.now().isoformat()}",
+                f"beginning at {_first_decision(bars).isoformat()}",
+                "open another paper account for this replay",
+            )
+        )
+    load(bars.symbol, stored_bars(engine.settings.home, feed.venue) if feed.venue else bars)
+    for extra in feed.conversion:
+        further = stored_bars(engine.settings.home, extra)
+        load(further.symbol, further)
+    return bars
+
+
+def _first_decision(bars: Bars) -> datetime:
+    return from_ns(int(bars.ts[1]))
+
+
+def _account(engine: Engine, principal: Principal, account_id: UUID) -> AccountRecord:
+    with engine.work(principal) as work:
+        if not may_act(work.connection, principal, account_id):
+            # Committed on its own: the refusal must be on record although nothing else happens.
+            audit.append(work.connection, engine.now(), principal, "account.refused", str(account_id), "create run")
+            work.commit()
+            raise Forbidden(f"{principal.name} may not trade on account {account_id}: use an account of your own, or ask for a grant")
+        return Accounts(work.connection, principal).get(account_id)
+
+
+def _balance(engine: Engine, account_id: UUID) -> AccountSnapshot:
+    return engine.desk(account_id).platform.connect()
+
+
+def _checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
+    named = tuple(symbols)
+    if len(named) != 1:
+        raise RunError(must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol"))
+    trial = version.evidence["trial"]
+    if named[0] != trial["symbol"]:
+        raise RunError(
+            must_be("symbol", f"{trial['symbol']}, as in the version's sea trial", named[0], f"run a sea trial on {named[0]} and promote it")
+        )
+    if timeframe != trial["timeframe"]:
+        raise RunError(
+            must_be("timeframe", f"{trial['timeframe']}, as in the version's sea trial", timeframe, f"run a sea trial on {timeframe}")
+        )
+    return named
+
+
+def _check_stage(account: AccountRecord, stage: str) -> None:
+    fits = {"shadow": ("paper", "demo", "real"), "paper": ("paper",), "demo": ("demo",), "real": ("real",)}[stage]
+    if account.environment not in fits:
+        raise RunError(
+            must_be(f"account of a run at stage {stage}", " or ".join(fits), f"{account.name}, which is {account.environment}", "choose another account or stage")
+        )
+
+
+def _tightened(version: VersionRecord, guards: Guards | None) -> Guards:
+    tested = Guards.from_facts(json.loads(version.guards_json))
+    if guards is None:
+        return tested
+    if not guards.at_least_as_tight_as(tested):
+        raise RunError(must_be("guards", f"at least as tight as the version's {tested}", str(guards), "tighten them, or test and promote wider ones"))
+    return guards
+
+
+def _feed_spec(engine: Engine, feed: Replay | FeedSpec | None, symbols: tuple[str, ...], timeframe: str) -> FeedSpec:
+    if feed is None:
+        return PLATFORM_FEED
+    if isinstance(feed, FeedSpec):
+        return feed
+    bars = feed.bars
+    if bars.symbol != symbols[0] or str(bars.timeframe) != timeframe:
+        raise RunError(
+            must_be("replay", f"bars of {symbols[0]} {timeframe}", f"{bars.symbol} {bars.timeframe}", "replay the symbol the run trades")
+        )
+    return feed.store(engine.settings.home)
+
+
+def _check_identity(account: AccountRecord, snapshot: AccountSnapshot) -> None:
+    wrong = []
+    if account.login and account.login != snapshot.login:
+        wrong.append(f"login {snapshot.login} instead of {account.login}")
+    if account.server and account.server != snapshot.server:
+        wrong.append(f"server {snapshot.server} instead of {account.server}")
+    if account.environment != snapshot.environment:
+        wrong.append(f"{snapshot.environment} instead of {account.environment}")
+    if account.currency != snapshot.currency:
+        wrong.append(f"currency {snapshot.currency} instead of {account.currency}")
+    if wrong:
+        raise RunError(must_be(f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"))
+
+
+def _check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> None:
+    tested: Mapping[str, Mapping[str, Any]] = json.loads(version.instruments_json)
+    for symbol in symbols:
+        found = fact_differences(Instrument.from_facts(dict(tested[symbol])), desk.platform.instrument(symbol))
+        if found:
+            raise RunError(
+                must_be(f"contract facts of {symbol} at {desk.account.name}", "those of the version", "; ".join(found), "run a sea trial with instrument= set to the platform's facts")
+            )
+
+
+def fact_differences(tested: Instrument, there: Instrument) -> list[str]:
+    """Return each contract fact in which the platform differs from what was tested, in words."""
+    before, now = tested.facts(), there.facts()
+    return [f"{name} {now.get(name)} instead of {before[name]}" for name in before if before[name] != now.get(name)]
+
+
+def _change_status(
+    engine: Engine,
+    principal: Principal,
+    live_run_id: UUID,
+    *,
+    allowed: tuple[str, ...],
+    to: Any,
+    options: dict[str, Any],
+    action: str,
+    message: str,
+    settled: tuple[str, ...],
+) -> RunRecord:
+    """Compare-and-set the status; a host committing bars at the same moment makes us read again, not fail."""
+    for _ in range(_STOP_ATTEMPTS):
+        now = engine.now()
+        with engine.work(principal) as work:
+            runs = Runs(work.connection, principal)
+            run = runs.get(live_run_id)
+            principal_must_act(work.connection, principal, run)
+            if run.status in settled:
+                return run
+            if run.status not in allowed:
+                raise RunError(must_be("run status", " or ".join(allowed), run.status, "look at the run with `seatrial status`"))
+            wanted = to(run)
+            changes: dict[str, Any] = {
+                "status": wanted,
+                "options_json": _json({**run.options, **options}),
+                "last_action_at": now,
+                "last_action": message[:200],
+            }
+            if wanted == "STOPPED":
+                changes["stopped_at"] = now
+            try:
+                run = runs.save(run, **changes)
+            except LostRace:
+                continue
+            audit.append(work.connection, now, principal, action, str(live_run_id), message)
+            add_event(work.connection, now, run, wanted.lower(), message)
+            work.commit()
+        return get_run(engine, principal, live_run_id)
+    raise RunError(f"run {live_run_id} kept changing while it was to be changed to another status: try again")
+
+
+def principal_must_act(connection: Any, principal: Principal, run: RunRecord) -> None:
+    """Refuse a principal that may see a run but not act on its account."""
+    if not may_act(connection, principal, run.account_id):
+        raise Forbidden(f"{principal.name} may not act on account {run.account_id}: ask its owner for a grant")
+
+
+def _policy_facts(policy: StopPolicy | None) -> dict[str, str]:
+    policy = policy or StopPolicy()
+    return {"kind": policy.kind, "value": str(policy.value)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

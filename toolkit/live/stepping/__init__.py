@@ -1,0 +1,1 @@
+"""One step of a run: what it remembers, what it decides, and the one commit that keeps both."""

@@ -1,0 +1,146 @@
+"""The one short transaction of a step: cursor, memory, intents with their outbox rows, marks and events, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from toolkit.clock import from_ns
+from toolkit.execution.intents import IntentState
+from toolkit.execution.ledger.submit import submit
+from toolkit.live.engine import Engine
+from toolkit.live.stepping.decide import Orders
+from toolkit.live.stepping.program import Hot
+from toolkit.live.stepping.run_book import Positions, count_closed, read_positions
+from toolkit.live.stepping.run_state import encode
+from toolkit.simulation.account import from_minor
+from toolkit.store.intents import SqlTransaction
+from toolkit.store.models import ExecutionIntent, Trade
+from toolkit.store.runs import RunRecord, Runs, add_event, put_equity_mark
+
+_INTENTS: Any = ExecutionIntent.__table__
+_TRADES: Any = Trade.__table__
+_UNSETTLED = tuple(s.value for s in (IntentState.NEW, IntentState.CLAIMED, IntentState.SENDING, IntentState.UNKNOWN))
+_TRADE_COLUMNS: list[Any] = [
+    _TRADES.c[name]
+    for name in (
+        "trade_id", "position_id", "side", "status", "lots", "open_lots", "entry_time", "entry_price", "stop_loss",
+        "take_profit", "exit_time", "profit", "commission", "swap",
+    )
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The run's equity at the first open of a platform day, minor units."""
+
+    at_ns: int
+    equity: int
+
+
+@dataclass(slots=True)
+class Step:
+    """What a step found and decided; `commit_step` keeps all of it or none."""
+
+    bars: int = 0
+    cursor_ns: int | None = None
+    orders: Orders = field(default_factory=Orders)
+    signals: int = 0
+    marks: list[Mark] = field(default_factory=list)
+    events: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)  # kind, level, message, data
+    changes: dict[str, Any] = field(default_factory=dict)  # further columns of the row, e.g. its status
+    market_time: datetime | None = None
+
+
+def unsettled_intents(engine: Engine, live_run_id: UUID) -> list[tuple[UUID, str, str]]:
+    """Return id, action and state of the run's intents that are on their way or unknown."""
+    with engine.work(engine.service, write=False) as work:
+        rows = work.connection.execute(
+            select(_INTENTS.c.intent_id, _INTENTS.c.action, _INTENTS.c.state).where(
+                _INTENTS.c.live_run_id == live_run_id, _INTENTS.c.state.in_(_UNSETTLED)
+            )
+        )
+        return [(row.intent_id, row.action, row.state) for row in rows]
+
+
+def load_positions(engine: Engine, run: RunRecord, hot: Hot) -> Positions:
+    """Read the run's open trades and those that closed since they were last counted."""
+    with engine.work(engine.service, write=False) as work:
+        db = work.connection
+        rows = {
+            row.trade_id: row
+            for row in db.execute(
+                select(*_TRADE_COLUMNS).where(
+                    _TRADES.c.live_run_id == run.live_run_id,
+                    _TRADES.c.entry_time >= from_ns(hot.state.counted_from_ns),
+                )
+            )
+        }
+    return read_positions(rows.values(), hot.state, hot.program.instrument, hot.program.currency)
+
+
+def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> RunRecord:
+    """Write a step if the row is still as it was read.
+
+    Raises
+    ------
+    LostRace
+        When somebody else changed the row (another host, a stop): nothing of this step was written.
+    """
+    now = engine.now()
+    state = count_closed(hot.state, positions)
+    peak = max([state.peak, *(m.equity for m in step.marks)])
+    if step.marks:
+        state = replace(state, peak=peak, day_ns=step.marks[-1].at_ns, day_base=step.marks[-1].equity)
+    changes: dict[str, Any] = {
+        "state": encode(state, hot.driver.state()),
+        "heartbeat_at": now,
+        "bars_count": run.bars_count + step.bars,
+        **step.changes,
+    }
+    if step.cursor_ns is not None:
+        changes["cursor"] = from_ns(step.cursor_ns)
+    if step.signals:
+        changes["signals_count"] = run.signals_count + step.signals
+    if step.orders.intents:
+        changes["intents_count"] = run.intents_count + len(step.orders.intents)
+        changes["last_action_at"] = now
+        changes["last_action"] = _words(step.orders)
+    if step.orders.skips:
+        changes["refused_count"] = run.refused_count + len(step.orders.skips)
+    with engine.work(engine.service) as work:
+        saved = Runs(work.connection, engine.service).save(run, **changes)
+        transaction = SqlTransaction(work)
+        for intent in step.orders.intents:
+            submit(transaction, intent, engine.service)
+        for skip in step.orders.skips:
+            add_event(
+                work.connection, now, run, "entry_skipped", skip.message, level="warning",
+                market_time=step.market_time, data={"side": skip.side.value, "code": skip.code},
+            )  # fmt: skip
+        highest = hot.state.peak
+        for mark in step.marks:
+            highest = max(highest, mark.equity)
+            put_equity_mark(
+                work.connection,
+                run,
+                from_ns(mark.at_ns),
+                from_minor(mark.equity, hot.program.currency),
+                from_minor(highest, hot.program.currency),
+                now,
+            )
+        for kind, level, message, data in step.events:
+            add_event(work.connection, now, run, kind, message, level=level, market_time=step.market_time, data=data)
+        work.commit()
+    hot.state = state
+    hot.row_version = saved.version
+    return saved
+
+
+def _words(orders: Orders) -> str:
+    return ", ".join(f"{i.action.value} {i.side.value} {i.symbol}" for i in orders.intents)[:200]
+

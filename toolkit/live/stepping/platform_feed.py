@@ -1,0 +1,263 @@
+"""Stepping a live feed: closed bars as the platform completes them, and between bars a look at the quote.
+
+After downtime the strategy takes every missed bar; an entry decided on a bar that is not the newest is dropped with a
+reason, an exit is honoured. A bar that cannot be right is set aside with an event and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import insert, select
+
+from toolkit.clock import from_ns, to_ns
+from toolkit.errors import BarsError, QuoteError
+from toolkit.execution.symbol_info import conversion_rate
+from toolkit.live.engine import Desk, Engine
+from toolkit.live.feed import poll_closed
+from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
+from toolkit.live.stepping.decide import Moment, Orders, carry_out
+from toolkit.live.stepping.program import Hot
+from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.run_book import Positions, equity_at_open
+from toolkit.live.stepping.run_state import Waiting
+from toolkit.market import Bars, Timeframe
+from toolkit.market.platform_clock import day_ids
+from toolkit.simulation.account import from_minor, point_value
+from toolkit.store.models import BarSeen
+from toolkit.store.runs import RunRecord, Runs, add_event
+
+_SEEN: Any = BarSeen.__table__
+_EQUITY_EVERY_SECONDS = 60.0
+_GAP_BARS = 3
+
+
+def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
+    """Take the bars that have closed since the cursor, act on the newest, and keep an eye on quote and book."""
+    if not hot.synced:
+        desk.service.sync_book()
+        hot.synced = True
+    first = run.cursor is None
+    after = _history_start(desk, run, hot) if first else run.cursor
+    try:
+        bars = poll_closed(desk.platform, run.symbol, run.timeframe, after, max(limit, hot.program.warmup_bars + 10))
+    except BarsError as error:
+        return _dirty(engine, run, str(error))
+    if bars is None:
+        return _between_bars(engine, desk, run, hot)
+    desk.service.sync_book()
+    positions = load_positions(engine, run, hot)
+    step = Step(market_time=desk.platform.now())
+    _note_gap(run, bars, step)
+    decisions = _take(hot, bars, step)
+    step.changes["bars_hash"] = _running_hash(run.bars_hash, bars)
+    if not first:
+        step.orders = _act(engine, desk, run, hot, positions, decisions, step, unknown)
+    _mark_day(engine, desk, hot, positions, bars, step)
+    hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
+    _keep_bars(engine, desk, run, bars)
+    commit_step(engine, run, hot, positions, step)
+    if step.orders.intents:
+        desk.gateway.deliver(run.account_id)
+    return Progress(run.status, step.bars, orders=len(step.orders.intents))
+
+
+def _history_start(desk: Desk, run: RunRecord, hot: Hot) -> Any:
+    """Return a moment far enough back for the warm-up, weekends and holidays included."""
+    span = timedelta(seconds=Timeframe(run.timeframe).seconds * hot.program.warmup_bars * 2) + timedelta(days=4)
+    return desk.platform.now() - span
+
+
+def _take(hot: Hot, bars: Bars, step: Step) -> list[Waiting]:
+    volume = bars.volume.tolist() if bars.volume is not None else [math.nan] * len(bars)
+    columns = (bars.ts, bars.open, bars.high, bars.low, bars.close)
+    decisions: list[Waiting] = []
+    for row, fields in enumerate(zip(*(c.tolist() for c in columns), volume, strict=True)):
+        decided = hot.driver.step(*fields)
+        if decided.code:
+            decisions.append(
+                Waiting(
+                    bar_ns=int(bars.ts[row]),
+                    act_ns=bars.closes_at(row),
+                    code=decided.code,
+                    stop_points=decided.stop_points,
+                    target_points=decided.target_points,
+                    rr=decided.rr,
+                    has_stop=decided.has_stop,
+                )
+            )
+    step.bars = len(bars)
+    step.cursor_ns = int(bars.ts[-1])
+    return decisions
+
+
+def _act(
+    engine: Engine,
+    desk: Desk,
+    run: RunRecord,
+    hot: Hot,
+    positions: Positions,
+    decisions: list[Waiting],
+    step: Step,
+    unknown: bool,
+) -> Orders:
+    """Carry out the newest bar's decision; of older ones only an exit still counts."""
+    newest = step.cursor_ns
+    step.signals = len(decisions)
+    for decision in decisions:
+        stale = decision.bar_ns != newest
+        moment = _moment(engine, desk, run, hot, positions, unknown, stale)
+        if stale and decision.code & 3:
+            step.events.append(
+                ("stale_entry", "warning", f"the entry of {from_ns(decision.bar_ns).isoformat()} is too old to be made now", {})
+            )
+        orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
+        if stale:
+            orders.skips.clear()
+        if orders:
+            return orders
+    return Orders()
+
+
+def _moment(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, unknown: bool, stale: bool) -> Moment:
+    program = hot.program
+    quote = desk.platform.quote(run.symbol)
+    rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
+    bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
+    value = point_value(program.instrument, program.currency, rate.num, rate.den)
+    realised = hot.state.realised + sum(t.booked for t in positions.closed)
+    why = "an intent of this run is UNKNOWN: no entry until it is resolved" if unknown else "the bar is not the newest"
+    return Moment(
+        quote=quote,
+        equity=equity_at_open(program.capital, realised, positions.open, bid, ask, value),
+        rate=rate,
+        cooldown_from=_cooldown_from(engine, desk, run, hot),
+        now=engine.now(),
+        entries_allowed=not unknown and not stale,
+        why_not=why,
+    )
+
+
+def _cooldown_from(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Any:
+    """Return the open of the bar ``cooldown_bars`` before the one that has just opened, by the bars really seen."""
+    count = hot.program.guards.cooldown_bars
+    if count <= 0:
+        return None
+    with engine.work(engine.service, write=False) as work:
+        opens = work.connection.execute(
+            select(_SEEN.c.ts)
+            .where(
+                _SEEN.c.feed == feed_name(desk), _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe,
+                _SEEN.c.revision == 0,
+            )
+            .order_by(_SEEN.c.ts.desc())
+            .limit(count)
+        ).scalars().all()  # fmt: skip
+    return from_ns(int(opens[-1])) if opens else None
+
+
+def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progress:
+    """Say that we live, look at the quote and the book, and tell the page the equity now and then."""
+    now = engine.now()
+    try:
+        report = desk.service.sync_book()
+        quote = desk.platform.quote(run.symbol)
+    except QuoteError:
+        return Progress(run.status, waiting="feed")
+    due = engine.clock.monotonic() - hot.last_equity_event >= _EQUITY_EVERY_SECONDS
+    with engine.work(engine.service) as work:
+        Runs(work.connection, engine.service).beat(run.live_run_id, now)
+        if due or report.changes:
+            hot.last_equity_event = engine.clock.monotonic()
+            program = hot.program
+            positions = load_positions(engine, run, hot)
+            rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
+            value = point_value(program.instrument, program.currency, rate.num, rate.den)
+            realised = hot.state.realised + sum(t.booked for t in positions.closed)
+            bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
+            equity = equity_at_open(program.capital, realised, positions.open, bid, ask, value)
+            money = str(from_minor(equity, program.currency))
+            add_event(work.connection, now, run, "equity", f"equity {money}", market_time=quote.ts, data={"equity": money})
+        work.commit()
+    return Progress(run.status, waiting="feed")
+
+
+def _mark_day(engine: Engine, desk: Desk, hot: Hot, positions: Positions, bars: Bars, step: Step) -> None:
+    """Note the day's base when the bar that is now opening is the first of a platform day the run has not seen."""
+    opening = bars.closes_at(len(bars) - 1)
+    days = day_ids(np.array([hot.state.day_ns or 0, opening], dtype=np.int64), hot.program.day_end)
+    if hot.state.day_ns is not None and days[0] == days[1]:
+        return
+    program = hot.program
+    quote = desk.platform.quote(program.instrument.symbol)
+    rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
+    value = point_value(program.instrument, program.currency, rate.num, rate.den)
+    bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
+    realised = hot.state.realised + sum(t.booked for t in positions.closed)
+    step.marks.append(Mark(opening, equity_at_open(program.capital, realised, positions.open, bid, ask, value)))
+
+
+def _note_gap(run: RunRecord, bars: Bars, step: Step) -> None:
+    if run.cursor is None:
+        return
+    missed = (int(bars.ts[0]) - to_ns(run.cursor)) // bars.timeframe.ns - 1
+    if missed >= _GAP_BARS:
+        first = from_ns(int(bars.ts[0])).isoformat()
+        step.events.append(("gap", "warning", f"{missed} bars between the last bar and {first} do not exist", {"bars": missed}))
+
+
+def _dirty(engine: Engine, run: RunRecord, message: str) -> Progress:
+    now = engine.now()
+    with engine.work(engine.service) as work:
+        Runs(work.connection, engine.service).beat(run.live_run_id, now)
+        add_event(work.connection, now, run, "bars_quarantined", message, level="warning")
+        work.commit()
+    return Progress(run.status, waiting="feed")
+
+
+def feed_name(desk: Desk) -> str:
+    """Return the name under which a platform's bars are kept: one feed serves all runs on that server."""
+    return f"{desk.platform.name}:{desk.account.server or desk.account.name}"
+
+
+def _keep_bars(engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
+    """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
+    feed, now = feed_name(desk), engine.now()
+    key = (_SEEN.c.feed == feed, _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe)
+    names = list(bars.columns)
+    with engine.work(engine.service) as work:
+        known: dict[int, Any] = {}
+        query = select(_SEEN).where(*key, _SEEN.c.ts >= int(bars.ts[0])).order_by(_SEEN.c.revision)
+        for row in work.connection.execute(query):
+            known[int(row.ts)] = row
+        fresh = []
+        for i, ts in enumerate(bars.ts.tolist()):
+            prices = {name: int(column[i]) for name, column in bars.columns.items()}
+            old = known.get(ts)
+            if old is not None and all(getattr(old, name) == prices[name] for name in names):
+                continue
+            revision = 0 if old is None else int(old.revision) + 1
+            if old is not None:
+                moment = from_ns(ts).isoformat()
+                add_event(work.connection, now, run, "bar_revised", f"the bar of {moment} reads differently now", level="warning")
+            fresh.append(
+                {"feed": feed, "symbol": run.symbol, "timeframe": run.timeframe, "ts": ts, "revision": revision, "final": True,
+                 "volume": None if bars.volume is None else float(bars.volume[i]), "seen_at": now, **prices}
+            )  # fmt: skip
+        if fresh:
+            work.connection.execute(insert(_SEEN), fresh)
+            work.commit()
+
+
+def _running_hash(before: str, bars: Bars) -> str:
+    digest = before
+    columns = [bars.ts, *bars.columns.values()]
+    for i in range(len(bars)):
+        row = ",".join(str(int(c[i])) for c in columns)
+        digest = hashlib.sha256(f"{digest}|{row}".encode()).hexdigest()
+    return digest

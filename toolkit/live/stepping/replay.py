@@ -1,0 +1,203 @@
+"""Stepping a replay: think ahead to the next decision that can matter, move the venue's clock there, act.
+
+A strategy's decisions depend on bars alone, so the run can look for the next one before the venue's clock moves. What the
+venue does on the way (a stop, a target) is found when the clock has arrived. The clock moves no further than every running
+run of the account has agreed to.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import replace
+from typing import cast
+
+from toolkit.clock import from_ns
+from toolkit.execution.ports import ReplayVenue
+from toolkit.live.engine import Desk, Engine
+from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
+from toolkit.live.stepping.decide import Moment, carry_out
+from toolkit.live.stepping.ending import finish
+from toolkit.live.stepping.program import Hot, ReplayData
+from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.run_book import Positions, equity_at_first_open, equity_at_open
+from toolkit.live.stepping.run_state import Waiting
+from toolkit.market import Rate
+from toolkit.execution.symbol_info import conversion_rate
+from toolkit.store.runs import RunRecord
+
+_ENTER = 3
+_EXIT_LONG = 4
+_EXIT_SHORT = 8
+
+
+def step_replay(
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, barrier_ns: int | None, limit: int, unknown: bool
+) -> Progress:
+    """Step closed bars up to the first order, or ``limit`` bars, and commit them together.
+
+    Parameters
+    ----------
+    barrier_ns
+        How far the other runs of the account let the clock move; None when there are none.
+    unknown
+        One of the run's intents is UNKNOWN: exits only.
+    """
+    data = hot.program.data
+    if data is None:
+        raise AssertionError("a replay has its bars")
+    venue = cast("ReplayVenue", desk.platform)
+    _catch_up(desk, venue, hot)
+    positions = load_positions(engine, run, hot)
+    step = Step()
+    last_row = len(data.ts) - 1
+    while True:
+        decision, target = _next_decision(hot, data, positions, step, limit, last_row)
+        reach = target if barrier_ns is None else min(barrier_ns, target)
+        positions = _move(engine, desk, venue, run, hot, positions, reach, step)
+        if reach < target:
+            hot.state = replace(hot.state, ready_ns=target, due=decision)
+            commit_step(engine, run, hot, positions, step)
+            return Progress(run.status, step.bars, "barrier")
+        hot.state = replace(hot.state, ready_ns=target, due=None)
+        if decision is None:
+            if hot.next_row >= last_row and target == data.end_ns:
+                step.cursor_ns = data.ts[last_row]
+                step.bars += 1
+                return finish(engine, desk, run, hot, positions, step, "the replay has ended")
+            if step.bars >= limit:
+                commit_step(engine, run, hot, positions, step)
+                return Progress(run.status, step.bars)
+            continue
+        step.signals += 1
+        moment = _moment(engine, desk, hot, data, positions, decision, unknown)
+        step.market_time = moment.quote.ts
+        step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
+        if step.orders:
+            commit_step(engine, run, hot, positions, step)
+            if step.orders.intents:
+                desk.gateway.deliver(run.account_id)
+            return Progress(run.status, step.bars, orders=len(step.orders.intents))
+        if step.bars >= limit:
+            commit_step(engine, run, hot, positions, step)
+            return Progress(run.status, step.bars)
+
+
+def _catch_up(desk: Desk, venue: ReplayVenue, hot: Hot) -> None:
+    """Bring a venue that was killed back to where the run already was, and book what happened there, once a process."""
+    if hot.state.clock_ns:
+        venue.advance_clock_to(from_ns(hot.state.clock_ns))
+    if not hot.synced:
+        desk.service.sync_book()
+        hot.synced = True
+
+
+def _next_decision(
+    hot: Hot, data: ReplayData, positions: Positions, step: Step, limit: int, last_row: int
+) -> tuple[Waiting | None, int]:
+    """Return the next decision that can matter and the moment to which the clock may move for it."""
+    state = hot.state
+    if state.due is not None:
+        return state.due, state.due.act_ns
+    if state.ready_ns > state.clock_ns:
+        return None, state.ready_ns
+    held = positions.one
+    matters = _ENTER
+    if held is not None:
+        # The entry bits stay: a stop on the way may have made the run flat by then.
+        matters |= _EXIT_LONG if held.side.sign > 0 else _EXIT_SHORT
+    rows, take = data.rows, hot.driver.step
+    row = hot.next_row
+    stop = min(last_row, row + max(1, limit - step.bars))
+    begun = row
+    decision = None
+    while row < stop:
+        decided = take(*rows[row])
+        row += 1
+        if decided.code & matters:
+            decision = Waiting(
+                bar_ns=data.ts[row - 1],
+                act_ns=data.ts[row],
+                code=decided.code,
+                stop_points=decided.stop_points,
+                target_points=decided.target_points,
+                rr=decided.rr,
+                has_stop=decided.has_stop,
+            )
+            break
+    hot.next_row = row
+    if row > begun:
+        step.bars += row - begun
+        step.cursor_ns = data.ts[row - 1]
+    if decision is not None:
+        return decision, decision.act_ns
+    # The last bar decides nothing; its range is still watched, to its end.
+    return None, data.ts[row] if row < last_row else data.end_ns
+
+
+def _move(
+    engine: Engine,
+    desk: Desk,
+    venue: ReplayVenue,
+    run: RunRecord,
+    hot: Hot,
+    positions: Positions,
+    reach: int,
+    step: Step,
+) -> Positions:
+    before = hot.state.clock_ns
+    if reach <= before:
+        return positions
+    if venue.advance_clock_to(from_ns(reach)):
+        desk.service.sync_book()
+        positions = load_positions(engine, run, hot)
+    hot.state = replace(hot.state, clock_ns=reach)
+    _mark_days(hot, positions, before, reach, step)
+    return positions
+
+
+def _mark_days(hot: Hot, positions: Positions, before: int, reach: int, step: Step) -> None:
+    """Note the run's equity at the first open of each platform day that the clock has passed."""
+    data = hot.program.data
+    if data is None:
+        return
+    first = bisect_right(data.day_rows, before, key=data.ts.__getitem__)
+    bars = data.bars
+    for row in data.day_rows[first:]:
+        at = data.ts[row]
+        if at > reach:
+            break
+        equity = equity_at_first_open(
+            hot.program.capital,
+            hot.state,
+            positions,
+            at,
+            int(bars.bid_open[row]),
+            int(bars.ask_open[row]),
+            data.value_before(row),
+        )
+        step.marks.append(Mark(at, equity))
+
+
+def _moment(
+    engine: Engine, desk: Desk, hot: Hot, data: ReplayData, positions: Positions, decision: Waiting, unknown: bool
+) -> Moment:
+    program = hot.program
+    quote = desk.platform.quote(program.instrument.symbol)
+    row = bisect_right(data.ts, decision.act_ns) - 1
+    bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
+    realised = hot.state.realised + sum(t.booked for t in positions.closed)
+    equity = equity_at_open(program.capital, realised, positions.open, bid, ask, data.value_before(row))
+    cooldown_from = None
+    if program.guards.cooldown_bars > 0:
+        cooldown_from = from_ns(data.ts[max(0, row - program.guards.cooldown_bars)])
+    quote_currency = program.instrument.quote_currency
+    rate = Rate.ONE if quote_currency == program.currency else conversion_rate(desk.platform, quote_currency, program.currency)
+    return Moment(
+        quote=quote,
+        equity=equity,
+        rate=rate,
+        cooldown_from=cooldown_from,
+        now=engine.now(),
+        entries_allowed=not unknown,
+        why_not="an intent of this run is UNKNOWN: no entry until it is resolved" if unknown else "",
+    )

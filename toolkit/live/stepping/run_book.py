@@ -1,0 +1,148 @@
+"""A run's own money, from its own trades: realised profit, open profit, equity at a bar's open, the day's base.
+
+Integers throughout (points, steps, minor units), with the rule functions of the backtest, so that a guard sees the same
+number live as in research. Other runs and manual positions on the same account do not enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.clock import to_ns
+from toolkit.live.stepping.run_state import RunState
+from toolkit.market import Instrument, Side
+from toolkit.market.platform_clock import day_ids
+from toolkit.simulation import rules
+from toolkit.simulation.account import to_minor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTrade:
+    """One open position of the run."""
+
+    trade_id: UUID
+    position_id: str
+    side: Side
+    steps: int
+    entry_points: int
+    entry_ns: int
+    booked: int  # commission, swap and partial profits so far, minor units
+    stop_points: int = 0
+    target_points: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTrade:
+    """A closed position of the run, as far as its money is concerned."""
+
+    trade_id: UUID
+    side: Side
+    steps: int
+    entry_points: int
+    entry_ns: int
+    exit_ns: int
+    booked: int
+    entry_booked: int  # what had been booked while it was open: the entry's commission
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What the run holds, and what it closed since the last committed step."""
+
+    open: tuple[OpenTrade, ...]
+    closed: tuple[ClosedTrade, ...] = ()
+
+    @property
+    def one(self) -> OpenTrade | None:
+        """The position of a one-symbol run, None when flat."""
+        return self.open[0] if self.open else None
+
+
+def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument, currency: str) -> Positions:
+    """Turn rows of ``trades`` into the run's positions.
+
+    Parameters
+    ----------
+    rows
+        The run's trades that are open, or that entered at or after ``state.counted_from_ns``.
+    state
+        Says which closed trades are already in ``realised``.
+    """
+    held: list[OpenTrade] = []
+    gone: list[ClosedTrade] = []
+    for row in rows:
+        booked = to_minor(row.profit + row.commission + row.swap, currency)
+        side = Side(row.side)
+        steps = instrument.steps_floor(row.lots)
+        entry = instrument.to_points(row.entry_price)
+        entered = to_ns(row.entry_time)
+        if row.status == "open":
+            left = instrument.steps_floor(row.open_lots)
+            levels = [0 if p is None else instrument.to_points(p) for p in (row.stop_loss, row.take_profit)]
+            held.append(OpenTrade(row.trade_id, row.position_id, side, left, entry, entered, booked, *levels))
+        elif str(row.trade_id) not in state.counted:
+            # A trade's two commissions are equal: volume in is volume out. Half of it was booked at the entry.
+            paid = to_minor(row.commission, currency) // 2
+            gone.append(ClosedTrade(row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid))
+    gone.sort(key=lambda t: (t.exit_ns, t.entry_ns))
+    return Positions(tuple(held), tuple(gone))
+
+
+def count_closed(state: RunState, positions: Positions) -> RunState:
+    """Take newly closed trades into the run's realised money, each once."""
+    if not positions.closed:
+        return state
+    last_exit = max(t.exit_ns for t in positions.closed)
+    if state.last_exit_ns is not None:
+        last_exit = max(last_exit, state.last_exit_ns)
+    counted = {**state.counted, **{str(t.trade_id): t.entry_ns for t in positions.closed}}
+    # What entered before the oldest position still open can never change again, so it need not be remembered.
+    kept_from = min([t.entry_ns for t in positions.open] or [max(counted.values())])
+    return replace(
+        state,
+        realised=state.realised + sum(t.booked for t in positions.closed),
+        counted_from_ns=kept_from,
+        counted={trade: entered for trade, entered in counted.items() if entered >= kept_from},
+        last_exit_ns=last_exit,
+    )
+
+
+def equity_at_open(
+    capital: int, realised_before: int, held: Sequence[OpenTrade], bid: int, ask: int, value: tuple[int, int]
+) -> int:
+    """Return the run's equity at one open quote, before anything happens there, minor units."""
+    total = capital + realised_before
+    num, den = value
+    for trade in held:
+        mark = rules.close_quote(trade.side.sign, bid, ask)
+        total += trade.booked + rules.money(trade.side.sign * (mark - trade.entry_points), trade.steps, num, den)
+    return total
+
+
+def equity_at_first_open(
+    capital: int, state: RunState, positions: Positions, first_ns: int, bid: int, ask: int, value: tuple[int, int]
+) -> int:
+    """Return the equity at a bar open that may lie behind us, from what was open then.
+
+    A trade was open "before anything happens at that open" when it was entered earlier and not left earlier.
+    """
+    realised = state.realised + sum(t.booked for t in positions.closed if t.exit_ns < first_ns)
+    held = [t for t in positions.open if t.entry_ns < first_ns]
+    held += [
+        OpenTrade(t.trade_id, "", t.side, t.steps, t.entry_points, t.entry_ns, t.entry_booked)
+        for t in positions.closed
+        if t.entry_ns < first_ns <= t.exit_ns
+    ]
+    return equity_at_open(capital, realised, held, bid, ask, value)
+
+
+def first_rows_of_days(ts: npt.NDArray[np.int64], day_end: str) -> npt.NDArray[np.int64]:
+    """Return the rows that are the first of their platform day; row 0 counts as one."""
+    days = day_ids(ts, day_end)
+    return np.concatenate([[0], np.flatnonzero(days[1:] != days[:-1]) + 1]).astype(np.int64)
