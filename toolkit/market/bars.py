@@ -17,8 +17,10 @@ import numpy.typing as npt
 from toolkit.clock import from_ns, to_ns
 from toolkit.errors import BarsError, MissingPackage, must_be
 from toolkit.market import checks
-from toolkit.market.checks import PRICE_COLUMNS, Floats, Ints, Points
+from toolkit.market.checks import PRICE_COLUMNS, Points
+from toolkit.market.exact import Floats, Ints
 from toolkit.market.instruments import Instrument, find_instrument
+from toolkit.market.quality import QualityReport, examine
 from toolkit.market.timeframes import Timeframe
 
 if TYPE_CHECKING:
@@ -269,6 +271,10 @@ class Bars:
         with target.open("wb") as file:
             np.savez_compressed(file, head=np.frombuffer(head.encode(), dtype=np.uint8), **arrays)
         return target
+
+    def quality(self) -> QualityReport:
+        """Return counts of what is odd in the bars: gaps, zero spreads, the largest spread; see `QualityReport`."""
+        return examine(self.symbol, self.timeframe, self.ts, self.columns)
 
     @classmethod
     def concat(cls, parts: Sequence[Bars]) -> Bars:

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from toolkit.clock import from_ns
 from toolkit.errors import BarsError, must_be
+from toolkit.market.exact import Floats, Ints
 from toolkit.market.instruments import INT32_MAX
 from toolkit.market.timeframes import Timeframe
 
-Ints = npt.NDArray[np.int64]
 Points = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float64]
 
+PARTS = ("open", "high", "low", "close")
 PRICE_COLUMNS = (
     "bid_open",
     "bid_high",
@@ -179,7 +179,7 @@ def crossed_rows(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool
 
 def check_not_crossed(ts: Ints, columns: dict[str, Points]) -> None:
     """Refuse rows whose ask is below the bid."""
-    for part in ("open", "high", "low", "close"):
+    for part in PARTS:
         bid, ask = columns[f"bid_{part}"], columns[f"ask_{part}"]
         bad = ask < bid
         if bad.any():

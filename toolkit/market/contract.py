@@ -10,8 +10,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from toolkit.errors import BadInput, must_be
 from toolkit.market.conversion import Rate
-from toolkit.market.instruments import Instrument
 from toolkit.market.exact import EXACT, ROUNDING, Number, money_digits, ratio, to_decimal
+from toolkit.market.instruments import Instrument
 from toolkit.market.quotes import Side
 
 

@@ -9,8 +9,8 @@ from math import gcd
 from typing import ClassVar
 
 from toolkit.errors import BadInput, ConversionRateMissing, must_be
-from toolkit.market.instruments import Instrument
 from toolkit.market.exact import EXACT, Number, ratio, to_decimal
+from toolkit.market.instruments import Instrument
 from toolkit.market.quotes import Quote
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from numbers import Integral, Real
 
+import numpy as np
+import numpy.typing as npt
+
 from toolkit.errors import BadInput, must_be
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 Number = Decimal | int | float | str
 """What a user may write where the toolkit needs an exact number."""

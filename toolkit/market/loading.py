@@ -11,17 +11,22 @@ import numpy.typing as npt
 
 from toolkit.errors import BarsError, MissingPackage, must_be
 from toolkit.market.bars import Bars
-from toolkit.market.checks import PRICE_COLUMNS, Floats, Ints, crossed_rows, row_name
+from toolkit.market.checks import PARTS, PRICE_COLUMNS, crossed_rows, row_name
+from toolkit.market.exact import Floats, Ints, Number, to_decimal
 from toolkit.market.instruments import INT32_MAX, Instrument, find_instrument
-from toolkit.market.exact import Number, to_decimal
 from toolkit.market.platform_clock import PlatformClock, find_clock
+from toolkit.market.quality import QualityReport, examine
 from toolkit.market.timeframes import Timeframe
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
+class FinerThanPoint(UserWarning):
+    """Issued when prices are finer than a point of the instrument and were rounded."""
+
+
 PriceKind = Literal["bid", "ask", "mid", "bidask"]
-_PARTS = ("open", "high", "low", "close")
 _GRID_TOLERANCE = 1e-3  # of a point: what float64 prices of up to 2^31 points keep is 1e-6; more is finer data
 
 
@@ -73,18 +78,51 @@ def load_bars(
     UnknownSymbol
         When ``symbol`` is not in the packaged table and no ``instrument`` is given.
     """
-    frame = _read(data)
+    if on_crossed not in ("refuse", "drop"):
+        raise BarsError(must_be("on_crossed", "refuse or drop", repr(on_crossed), "pick one"))
     facts = instrument if instrument is not None else find_instrument(symbol)
-    return bars_from_frame(
-        frame,
-        symbol=symbol,
-        timeframe=Timeframe(timeframe),
-        price=price,
-        spread_pips=spread_pips,
-        instrument=facts,
-        clock=clock,
-        on_crossed=on_crossed,
-    )
+    length = Timeframe(timeframe)
+    frame = _read(data)
+    ts, columns = _ts_and_points(frame, price, spread_pips, facts, clock)
+    volume = frame["volume"].to_numpy() if "volume" in frame.columns else None
+    if on_crossed == "drop":
+        crossed = crossed_rows(columns)
+        if crossed.any():
+            warnings.warn(
+                f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=2
+            )
+            keep = ~crossed
+            ts, columns = ts[keep], {n: c[keep] for n, c in columns.items()}
+            volume = None if volume is None else volume[keep]
+    return Bars.from_arrays(symbol, length, ts, volume=volume, instrument=facts, **columns)
+
+
+def inspect_bars(
+    data: str | Path | pd.DataFrame,
+    *,
+    symbol: str,
+    timeframe: Timeframe | str,
+    price: PriceKind = "bid",
+    spread_pips: Number | None = None,
+    instrument: Instrument | None = None,
+    clock: PlatformClock | str | None = None,
+) -> QualityReport:
+    """Return a report on data as it is, fit to load or not: what is crossed, missing, duplicated, and where gaps are.
+
+    Takes what `load_bars` takes; only missing columns, naive times and unknown symbols are refused.
+    """
+    facts = instrument if instrument is not None else find_instrument(symbol)
+    length = Timeframe(timeframe)
+    frame = _read(data)
+    names = [c for c in (PRICE_COLUMNS if price == "bidask" else PARTS) if c in frame.columns]
+    whole = np.isfinite(frame[names].to_numpy(dtype=np.float64)).all(axis=1)
+    if "ts" in frame.columns:
+        whole &= frame["ts"].notna().to_numpy()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ts, columns = _ts_and_points(frame[whole], price, spread_pips, facts, clock)
+    finer = tuple(str(w.message).partition(":")[0] for w in caught if isinstance(w.message, FinerThanPoint))
+    return examine(symbol, length, ts, columns, missing_rows=int((~whole).sum()), finer_prices=finer)
 
 
 def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +131,7 @@ def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     except ImportError as e:
         raise MissingPackage("load_bars needs pandas and pyarrow: pip install 'seatrial[research]'") from e
     if isinstance(data, pd.DataFrame):
-        return data
+        return _lower(data)
     if not isinstance(data, str | Path):
         raise BarsError(must_be("data", "a path or a DataFrame", type(data).__name__, "give one of these"))
     path = Path(data)
@@ -102,11 +140,11 @@ def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     name = path.name.lower()
     if name.endswith(".parquet"):
         try:
-            return pd.read_parquet(path)
+            return _lower(pd.read_parquet(path))
         except ImportError as e:
             raise MissingPackage("reading Parquet needs pyarrow: pip install 'seatrial[research]'") from e
     if name.endswith((".csv", ".csv.gz")):
-        return pd.read_csv(path)
+        return _lower(pd.read_csv(path))
     raise BarsError(
         must_be(
             "data", "a .csv, .csv.gz or .parquet file", path.name, "convert it, or read it into a DataFrame"
@@ -114,27 +152,24 @@ def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def bars_from_frame(
+def _lower(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(columns={c: str(c).strip().lower() for c in frame.columns})
+
+
+def _ts_and_points(
     frame: pd.DataFrame,
-    *,
-    symbol: str,
-    timeframe: Timeframe,
     price: PriceKind,
     spread_pips: Number | None,
     instrument: Instrument,
-    clock: PlatformClock | str | None = None,
-    on_crossed: Literal["refuse", "drop"] = "refuse",
-) -> Bars:
-    """Build bars from a DataFrame of decimal prices; see `load_bars`."""
+    clock: PlatformClock | str | None,
+) -> tuple[Ints, dict[str, Ints]]:
+    """Return bar opens and both sides in points, rounded but not validated."""
     if price not in get_args(PriceKind):
         raise BarsError(
             must_be("price", "bid, ask, mid or bidask", repr(price), "say which side the prices are of")
         )
-    if on_crossed not in ("refuse", "drop"):
-        raise BarsError(must_be("on_crossed", "refuse or drop", repr(on_crossed), "pick one"))
     if len(frame) == 0:
         raise BarsError(must_be("data", "at least one row", "empty", "check the file"))
-    frame = frame.rename(columns={c: str(c).strip().lower() for c in frame.columns})
     ts = _times(frame, clock)
     if price == "bidask":
         if spread_pips is not None:
@@ -145,7 +180,7 @@ def bars_from_frame(
     else:
         spread = _spread(frame, ts, spread_pips, instrument)
         columns = {}
-        for part in _PARTS:
+        for part in PARTS:
             values = _column(frame, part, price)
             if price == "mid":
                 # Mids of whole-point quotes lie on half points, so they are counted in half points.
@@ -154,17 +189,7 @@ def bars_from_frame(
             else:
                 bid = _nearest(values, part, ts, instrument) - (spread if price == "ask" else 0)
             columns[f"bid_{part}"], columns[f"ask_{part}"] = bid, bid + spread
-    volume = frame["volume"].to_numpy() if "volume" in frame.columns else None
-    if on_crossed == "drop":
-        crossed = crossed_rows(columns)
-        if crossed.any():
-            warnings.warn(
-                f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=3
-            )
-            keep = ~crossed
-            ts, columns = ts[keep], {n: c[keep] for n, c in columns.items()}
-            volume = None if volume is None else volume[keep]
-    return Bars.from_arrays(symbol, timeframe, ts, volume=volume, instrument=instrument, **columns)
+    return ts, columns
 
 
 def _times(frame: pd.DataFrame, clock: PlatformClock | str | None) -> Ints:
@@ -210,7 +235,7 @@ def _times(frame: pd.DataFrame, clock: PlatformClock | str | None) -> Ints:
 
 def _column(frame: pd.DataFrame, name: str, price: str) -> Floats:
     if name not in frame.columns:
-        need = " ".join(PRICE_COLUMNS if price == "bidask" else _PARTS)
+        need = " ".join(PRICE_COLUMNS if price == "bidask" else PARTS)
         raise BarsError(
             must_be(
                 "columns",
@@ -252,7 +277,7 @@ def _nearest(values: Floats, name: str, ts: Ints, instrument: Instrument, per_po
         warnings.warn(
             f"{name}: {int(finer.sum())} of {len(values)} prices are finer than a point of {instrument.symbol} "
             f"({instrument.point}), e.g. {values[i]} in {row_name(ts, i)}; rounded to the nearest point",
-            UserWarning,
+            FinerThanPoint,
             stacklevel=4,
         )
     return points.astype(np.int64)

