@@ -14,12 +14,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_BYTES = 1_000_000
-GENERATED = re.compile(r"(^|/)(__pycache__|\.ipynb_checkpoints|[^/]+\.egg-info|build|dist)/|\.(pyc|db|db-wal|db-shm|log)$|(^|/)\.env$")
+GENERATED = re.compile(
+    r"(^|/)(__pycache__|\.ipynb_checkpoints|[^/]+\.egg-info|build|dist)/|\.(pyc|db|db-wal|db-shm|log)$|(^|/)\.env$"
+)
 BINARY = {".png", ".parquet", ".npz", ".ico", ".woff2", ".gz"}
 
 # Written in pieces, so that this file does not contain what it looks for.
-_INDEX_HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("deb", "debian", "org"))]
-INDEX_ADDRESS = re.compile("|".join([*map(re.escape, _INDEX_HOSTS), r"--?(?:extra-)?index-" + "url", "find-" + "links", r"://[^\s\"']+/sim" + "ple(?:/|\\b)"]))
+_INDEX_HOSTS = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("deb", "debian", "org"),
+    )
+]
+INDEX_ADDRESS = re.compile(
+    "|".join(
+        [
+            *map(re.escape, _INDEX_HOSTS),
+            r"--?(?:extra-)?index-" + "url",
+            "find-" + "links",
+            r"://[^\s\"']+/sim" + "ple(?:/|\\b)",
+        ]
+    )
+)
 MACHINE_PATH = re.compile(r"(?<![\w.$}~-])/(?:work|root|home|Users|opt|tmp)/[A-Za-z_]|\b[A-Z]:\\" + "Users")
 CONFLICT = re.compile(r"^(?:<{7} |>{7} |={7}$)", re.MULTILINE)
 # Where a package of the operating system installs itself, or a path that is an example in prose, not of one machine.

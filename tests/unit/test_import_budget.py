@@ -22,7 +22,9 @@ print(json.dumps({"seconds": seconds, "modules": sorted({name.partition(".")[0] 
 
 
 def _import(*names: str) -> tuple[float, set[str]]:
-    done = subprocess.run([sys.executable, "-c", _PROBE, *names], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *names], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     return answer["seconds"], set(answer["modules"])

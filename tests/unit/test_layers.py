@@ -19,7 +19,8 @@ PACKAGES = ("toolkit", "workers", "panel_app")
 
 def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run import-linter on the packages of ``folder`` with its own pyproject.toml."""
-    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    lint = "from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    code = f"import sys; sys.path.insert(0, '.'); {lint}"
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -71,7 +72,9 @@ def test_planted_violation_is_caught(copied_tree: Path, module: str, line: str, 
 
 def test_every_package_has_a_place_in_the_layers() -> None:
     """Each module or package directly under toolkit/ is named in the layers, so that none escapes them."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
     placed = {name.strip(" ()") for layer in layers for name in layer.split("|")}
     found = {

@@ -116,7 +116,9 @@ def test_constraints_pin_every_requirement_within_its_range(python: str) -> None
             where = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": platform}
             if requirement.marker is not None and not requirement.marker.evaluate(where):
                 continue
-            pins = [p for p in pinned[canonicalize_name(requirement.name)] if p.marker is None or p.marker.evaluate(where)]
+            pins = [
+                p for p in pinned[canonicalize_name(requirement.name)] if p.marker is None or p.marker.evaluate(where)
+            ]
             assert len(pins) == 1, (requirement.name, python, platform)
             version = Version(next(iter(pins[0].specifier)).version)
             assert requirement.specifier.contains(version, prereleases=True), (str(requirement), version)
@@ -145,11 +147,16 @@ def test_supported_pythons_agree() -> None:
 
 def test_data_files_are_package_data() -> None:
     """Every non-Python file inside the packages is of a kind that the wheel takes along."""
-    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["*"]
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"][
+        "*"
+    ]
     left_out = [
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".py", ".pyc"} and not any(path.match(kind) for kind in kinds)
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.suffix not in {".py", ".pyc"}
+        and not any(path.match(kind) for kind in kinds)
     ]
     assert left_out == []

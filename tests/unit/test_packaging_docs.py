@@ -36,7 +36,11 @@ def _commands() -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
 
     def walk(command: object, words: tuple[str, ...]) -> None:
-        options = {option for parameter in getattr(command, "params", []) for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = {
+            option
+            for parameter in getattr(command, "params", [])
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         found[" ".join(words)] = frozenset(options | {"--help"})
         for name, child in getattr(command, "commands", {}).items():
             walk(child, (*words, name))
@@ -48,7 +52,11 @@ def _commands() -> dict[str, frozenset[str]]:
 def _seatrial_lines(name: str) -> list[str]:
     """Every use of the command in fences and inline code: the words after ``seatrial``."""
     code = _fences(name, "bash", "text", "", "console") + re.findall(r"`([^`\n]+)`", _text(name))
-    return [match.group(1).strip() for piece in code for match in re.finditer(r"(?:^|&& |\$ )seatrial ([^\n&|#]+)", piece, re.MULTILINE)]
+    return [
+        match.group(1).strip()
+        for piece in code
+        for match in re.finditer(r"(?:^|&& |\$ )seatrial ([^\n&|#]+)", piece, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +88,11 @@ def test_named_words_are_exported(name: str) -> None:
 def test_links_and_named_files_exist(name: str) -> None:
     """Each relative link, and each path written as code that looks like a file of the packages, leads to a file."""
     here = (ROOT / name).parent
-    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", _text(name)) if "://" not in link and not link.startswith("#")]
+    links = [
+        link.split("#")[0]
+        for link in re.findall(r"\]\(([^)]+)\)", _text(name))
+        if "://" not in link and not link.startswith("#")
+    ]
     missing = [link for link in links if link and not (here / link).exists()]
     paths = re.findall(r"`((?:toolkit|workers|panel_app|tests|docs|notebooks)/[\w/.-]+)`", _text(name))
     missing += [path for path in paths if not (ROOT / path).exists()]
