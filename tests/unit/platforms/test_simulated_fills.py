@@ -215,6 +215,9 @@ def test_conversion_replay_of_another_pair_is_used(tmp_path: Path) -> None:
         venue.advance_clock_to(START + HOUR)
         venue.send(OpenOrder(TAG, "EURGBP", Side.SELL, OrderType.MARKET, Decimal(1)))
         assert venue.book().positions[0].profit == Decimal("-12.50")
+        assert venue.conversion_rate("GBP", "USD").decimal == Decimal("1.25")
+        with pytest.raises(ConversionRateMissing, match="USD"):
+            venue.conversion_rate("GBP", "EUR")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def bars() -> Bars:
 
 
 def book_of(journal: Path, bars: Bars) -> tuple[list[tuple[object, ...]], object]:
-    """Return every deal of a journal, without the numbers that a killed run may have given out in vain, and its account."""
+    """Return every deal of a journal, without the numbers that a killed run may have given out in vain, and the balance."""
     with SimulatedPlatform(journal) as venue:
         venue.load_replay(bars.symbol, bars)
         deals = [
@@ -79,9 +79,11 @@ def test_restart_after_kill_at_random_moments_gives_the_unbroken_book(tmp_path: 
 
 def test_second_opener_is_refused_with_the_owner_named(tmp_path: Path) -> None:
     """One process per account: another object gets a PlatformError that names the process in the way."""
-    with SimulatedPlatform(tmp_path / "a.sqlite", PaperAccount("USD", 1000)):
-        with pytest.raises(PlatformError, match=rf"already open in process {os.getpid()}"):
-            SimulatedPlatform(tmp_path / "a.sqlite")
+    with (
+        SimulatedPlatform(tmp_path / "a.sqlite", PaperAccount("USD", 1000)),
+        pytest.raises(PlatformError, match=rf"already open in process {os.getpid()}"),
+    ):
+        SimulatedPlatform(tmp_path / "a.sqlite")
     with SimulatedPlatform(tmp_path / "a.sqlite"):
         pass
 

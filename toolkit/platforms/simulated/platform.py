@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from toolkit.clock import from_ns, to_ns
-from toolkit.errors import BadInput, PlatformError, PlatformUnavailable, QuoteError, ReadFailed, must_be
+from toolkit.errors import (
+    BadInput,
+    ConversionRateMissing,
+    PlatformError,
+    PlatformUnavailable,
+    QuoteError,
+    ReadFailed,
+    must_be,
+)
 from toolkit.execution.ports import (
     AccountSnapshot,
     Book,
@@ -20,7 +28,7 @@ from toolkit.execution.ports import (
     PlatformCommand,
     PlatformDeal,
 )
-from toolkit.market import Bars, Instrument, Quote, Side, Timeframe
+from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe
 from toolkit.platforms.simulated import views
 from toolkit.platforms.simulated.desk import Reply, VenueRules
 from toolkit.platforms.simulated.faults import FaultScript
@@ -317,6 +325,20 @@ class SimulatedPlatform:
             move = instrument.to_points(close_price) - instrument.to_points(open_price)
             num, den = self._venue.prices.point_value(symbol, self._venue.state.clock_ns)
             return self.account.money(rules.money(side.sign * move, instrument.steps_floor(lots), num, den))
+
+    def conversion_rate(self, frm: str, to: str) -> Rate:
+        """Return the rate of the venue's moment into the account's currency, the one its own bookings use.
+
+        Raises
+        ------
+        ConversionRateMissing
+            When no price of a joining pair is known, or ``to`` is not the account's currency.
+        """
+        if to != self.account.currency:
+            what = f"currency converted to at {self.path.name}"
+            raise ConversionRateMissing(must_be(what, self.account.currency, to, "ask for the account's currency"))
+        with self._guard:
+            return self._venue.prices.rate(frm, self._venue.state.clock_ns)
 
     def margin(self, symbol: str, side: Side, lots: Decimal, price: Decimal) -> Decimal:
         """Return the margin of a position in account currency."""
