@@ -43,7 +43,6 @@ def make(wheel: Path, folder: Path) -> dict[str, object]:
         "ts_is": "bar OPEN, UTC",
         "source": "PyPI wheel gym-anytrading 2.0.0",
         "source_member": MEMBER,
-        "source_url": "https://pypi.org/project/gym-anytrading/2.0.0/",
         "licence": "MIT",
         "licence_text": licence,
         "source_sha256": hashlib.sha256(raw).hexdigest(),
