@@ -39,16 +39,15 @@ def trade(journal: Path, bars: Bars, slow: float = 0.0) -> None:
                         take_profit=entry + 2 * away,
                     )
                 )
-            for position in venue.book().positions:
-                if i % 7 == 3 and (tag := f"part{i}") not in seen:
-                    venue.send(ClosePosition(ClientTag(tag, i + 1), position.position_id, Decimal("0.01")))
-                    break
-                if i % 11 == 4 and position.stop_loss is not None:
-                    stop = position.stop_loss + position.side.sign * Decimal("0.00010")
-                    if position.magic % 3 and position.side.sign * (venue.quote(bars.symbol).bid - stop) > Decimal(
-                        "0.001"
-                    ):
-                        venue.send(ModifyProtection(ClientTag(f"move{i}", i + 1), position.position_id, stop, None))
+            positions = venue.book().positions
+            for position in positions if i % 11 == 4 else ():
+                # absolute and a function of the bar alone, so that doing it twice is doing it once
+                away = position.side.sign * (Decimal("0.00310") - Decimal("0.00001") * (i % 9))
+                stop = position.open_price - away
+                if position.side.sign * (venue.quote(bars.symbol).bid - stop) > Decimal("0.001"):
+                    venue.send(ModifyProtection(ClientTag(f"move{i}", i + 1), position.position_id, stop, None))
+            if positions and i % 7 == 3 and (tag := f"part{i}") not in seen:
+                venue.send(ClosePosition(ClientTag(tag, i + 1), positions[0].position_id, Decimal("0.01")))
             time.sleep(slow)
         venue.advance_clock_to(from_ns(bars.closes_at(len(bars) - 1)))
 
