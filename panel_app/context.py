@@ -31,7 +31,7 @@ def open_store(settings: Settings | None = None, *, user: str = LOCAL_USER) -> D
 
 def shared_store() -> DataStore:
     """Return the one data store of this process."""
-    global _store  # noqa: PLW0603 - one per process is the point
+    global _store
     with _lock:
         if _store is None:
             _store = open_store()

@@ -97,7 +97,7 @@ def venue_path(home: Path, account_id: UUID) -> Path:
 
 def open_paper_venue(account: AccountRecord, settings: Settings) -> TradingPlatform:
     """Open the paper venue of an account; its journal is made on first use."""
-    from toolkit.platforms.simulated import SimulatedPlatform  # noqa: PLC0415 - only where a paper account is used
+    from toolkit.platforms.simulated import SimulatedPlatform
 
     path = venue_path(settings.home, account.account_id)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,9 @@ class _Desks:
         opener = self._platforms.get(account.platform)
         if opener is None:
             known = ", ".join(sorted(self._platforms))
-            raise PlatformError(must_be(f"platform of {account.name}", f"one of {known}", account.platform, "install its extra"))
+            raise PlatformError(
+                must_be(f"platform of {account.name}", f"one of {known}", account.platform, "install its extra")
+            )
         platform = opener(account, self._settings)
         try:
             platform.connect()
@@ -159,7 +161,8 @@ class _Desks:
                 principal=self._service,
                 worker=self._worker,
                 policy=ServicePolicy(
-                    max_quote_age_seconds=self._settings.max_quote_age_seconds, lease_seconds=self._settings.lease_seconds
+                    max_quote_age_seconds=self._settings.max_quote_age_seconds,
+                    lease_seconds=self._settings.lease_seconds,
                 ),
                 failpoint=self._replaced.failpoint,
             )

@@ -1,17 +1,17 @@
 """Every error the toolkit raises on purpose, as one tree, so that a caller can branch on class and on ``retryable``.
 
-    ToolkitError
-    ├── BadInput (also ValueError)            refused at the door, nothing was written
-    │   ├── BarsError, UnknownSymbol, QuoteError, SizingError
-    │   ├── StrategyError ── LookAheadError, SpecError
-    │   └── RequestError
-    ├── ConversionRateMissing                 no rate between two currencies at that moment
-    ├── MissingPackage (also ImportError)     an optional extra is not installed
-    ├── Forbidden                             a principal may not do this
-    ├── PromotionRefused, RunError, StageRefused
-    ├── StoreError ── NotFound, IdempotencyConflict, IllegalTransition, LostRace, LeaseLost
-    ├── PlatformError ── PlatformUnavailable (retryable), WrongAccount, ReadFailed (retryable)
-    └── GatewayError (retryable)
+ToolkitError
+├── BadInput (also ValueError)            refused at the door, nothing was written
+│   ├── BarsError, UnknownSymbol, QuoteError, SizingError
+│   ├── StrategyError ── LookAheadError, SpecError
+│   └── RequestError
+├── ConversionRateMissing                 no rate between two currencies at that moment
+├── MissingPackage (also ImportError)     an optional extra is not installed
+├── Forbidden                             a principal may not do this
+├── PromotionRefused, RunError, StageRefused
+├── StoreError ── NotFound, IdempotencyConflict, IllegalTransition, LostRace, LeaseLost
+├── PlatformError ── PlatformUnavailable (retryable), WrongAccount, ReadFailed (retryable)
+└── GatewayError (retryable)
 """
 
 from __future__ import annotations

@@ -81,7 +81,17 @@ def served(seeding: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "panel", "serve", "panel_app/app.py", "--port", str(port), "--address", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "panel",
+        "serve",
+        "panel_app/app.py",
+        "--port",
+        str(port),
+        "--address",
+        "127.0.0.1",
+    ]
     with (home / "panel.log").open("wb") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, "SEATRIAL_HOME": str(home)}, stdout=log, stderr=subprocess.STDOUT

@@ -46,7 +46,9 @@ class StopPolicy:
 
     def __post_init__(self) -> None:
         if self.kind != "reject" and self.value <= 0:
-            raise RequestError(must_be(f"value of stop policy {self.kind}", "above 0", self.value, "say how far the stop is"))
+            raise RequestError(
+                must_be(f"value of stop policy {self.kind}", "above 0", self.value, "say how far the stop is")
+            )
 
     @property
     def label(self) -> str:
@@ -59,10 +61,13 @@ class StopPolicy:
             return instrument.to_points(self.value * instrument.pip_size)
         if self.kind == "atr":
             if atr is None or not atr.is_finite() or atr <= 0:
-                raise EntrySkipped("no_stop", must_be("ATR", "known and above 0", atr, "wait until its bars have closed"))
+                raise EntrySkipped(
+                    "no_stop", must_be("ATR", "known and above 0", atr, "wait until its bars have closed")
+                )
             return instrument.to_points(self.value * atr)
         raise EntrySkipped(
-            "no_stop", must_be("stop_loss", "given", "missing", "declare a stop, or set an ATR or fixed-pip stop policy")
+            "no_stop",
+            must_be("stop_loss", "given", "missing", "declare a stop, or set an ATR or fixed-pip stop policy"),
         )
 
 
@@ -167,7 +172,9 @@ def build_trade_request(
     pips = -(-asked_points // instrument.points_per_pip)
     placed_points = entry_points - side.sign * pips * instrument.points_per_pip
     if placed_points <= 0:
-        raise EntrySkipped("stop_beyond_zero", must_be("stop_loss", "above 0", f"{pips} pips from {entry}", "use a closer stop"))
+        raise EntrySkipped(
+            "stop_beyond_zero", must_be("stop_loss", "above 0", f"{pips} pips from {entry}", "use a closer stop")
+        )
     placed = instrument.price(placed_points)
     check_target(side, entry, take_profit)
     size = calculate_position_size(
@@ -231,7 +238,9 @@ def check_target(side: Side, entry: Decimal, take_profit: Decimal | None) -> Non
         where = "above" if side is Side.BUY else "below"
         raise EntrySkipped(
             "target_not_beyond_quote",
-            must_be("take_profit", f"{where} the entry price {entry}", take_profit, "the market has moved past it; skip"),
+            must_be(
+                "take_profit", f"{where} the entry price {entry}", take_profit, "the market has moved past it; skip"
+            ),
         )
 
 
@@ -280,7 +289,9 @@ def _stop_distance(
         if distance <= 0:
             where = "below" if side is Side.BUY else "above"
             raise RequestError(
-                must_be("stop_loss", f"{where} the entry price {entry} of a {side.value}", stop_loss, "check side and stop")
+                must_be(
+                    "stop_loss", f"{where} the entry price {entry} of a {side.value}", stop_loss, "check side and stop"
+                )
             )
         points = instrument.to_points(distance)
         from_policy = False
@@ -291,9 +302,13 @@ def _stop_distance(
 
 def _trigger(kind: OrderType, side: Side, price: Decimal | None, quote: Quote, instrument: Instrument) -> Decimal:
     if price is None:
-        raise RequestError(must_be("limit_price", f"given on a {kind.value} order", None, "say at which price it triggers"))
+        raise RequestError(
+            must_be("limit_price", f"given on a {kind.value} order", None, "say at which price it triggers")
+        )
     if instrument.price(instrument.to_points(price)) != price:
-        raise RequestError(must_be("limit_price", f"a multiple of {instrument.point}", price, "round it to the price grid"))
+        raise RequestError(
+            must_be("limit_price", f"a multiple of {instrument.point}", price, "round it to the price grid")
+        )
     market = quote.price_for(side)
     # A limit waits for a better price, a stop for a worse one.
     better = price < market if side is Side.BUY else price > market
@@ -303,6 +318,8 @@ def _trigger(kind: OrderType, side: Side, price: Decimal | None, quote: Quote, i
         where = better_word if kind is OrderType.LIMIT else worse_word
         raise EntrySkipped(
             "trigger_on_wrong_side",
-            must_be("limit_price", f"{where} {market} for a {side.value} {kind.value}", price, "use MARKET or another price"),
+            must_be(
+                "limit_price", f"{where} {market} for a {side.value} {kind.value}", price, "use MARKET or another price"
+            ),
         )
     return price

@@ -78,7 +78,9 @@ def run_key(
 def ai_key(*, account_id: UUID, source: str, signal_id: str, action: str) -> str:
     """Return the idempotency key of an AI's signal, which is identified by its source and its own id."""
     if not source or not signal_id:
-        raise RequestError(must_be("AI signal", "named by source and signal_id", f"{source!r}/{signal_id!r}", "send both"))
+        raise RequestError(
+            must_be("AI signal", "named by source and signal_id", f"{source!r}/{signal_id!r}", "send both")
+        )
     return _digest(KEY_VERSION, [str(account_id), "ai", source, signal_id, action]).hex()
 
 

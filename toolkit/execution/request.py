@@ -271,6 +271,4 @@ def _text(value: str | None) -> str:
 def _metadata(m: RequestMetadata) -> str:
     run = "null" if m.live_run_id is None else f'"{m.live_run_id}"'
     version = "null" if m.bot_version_id is None else f'"{m.bot_version_id}"'
-    return (
-        f'{{"live_run_id":{run},"bot_version_id":{version},"signal_id":{_text(m.signal_id)},"reason":{_text(m.reason)}}}'
-    )
+    return f'{{"live_run_id":{run},"bot_version_id":{version},"signal_id":{_text(m.signal_id)},"reason":{_text(m.reason)}}}'

@@ -158,7 +158,9 @@ class TradeService:
         if intent is None:
             raise NotFound(f"intent {intent_id} does not exist")
         if intent.account_id != self.account_id:
-            raise WrongAccount(f"intent {intent_id} is for account {intent.account_id}, this service acts on {self.account_id}")
+            raise WrongAccount(
+                f"intent {intent_id} is for account {intent.account_id}, this service acts on {self.account_id}"
+            )
         if intent.state is not IntentState.NEW:
             self._mark_handed_over(intent, outbox_id)
             return intent
@@ -340,7 +342,7 @@ class TradeService:
     def _send(self, command: PlatformCommand) -> OrderResult:
         try:
             return self.platform.send(command)
-        except Exception as error:  # noqa: BLE001 - after the point of no return every surprise is ambiguous
+        except Exception as error:
             return OrderResult(Outcome.UNKNOWN, code=type(error).__name__, message=str(error))
 
     def _not_sent(self, intent: IntentRecord, why: str, outbox_id: int | None) -> IntentRecord:
@@ -365,7 +367,9 @@ class TradeService:
         self, intent: IntentRecord, command: PlatformCommand, answer: OrderResult
     ) -> tuple[PlatformDeal, ...] | None:
         """Return the deals that an answer speaks of; None when history could not be read now."""
-        if answer.outcome not in (Outcome.DONE, Outcome.PARTIAL, Outcome.ALREADY) or isinstance(command, ModifyProtection):
+        if answer.outcome not in (Outcome.DONE, Outcome.PARTIAL, Outcome.ALREADY) or isinstance(
+            command, ModifyProtection
+        ):
             return ()
         sent_at = intent.sent_at or self.platform.now()
         since = sent_at - (self.policy.history_overlap if answer.outcome is Outcome.ALREADY else timedelta(minutes=1))
@@ -453,7 +457,15 @@ class TradeService:
             reason=answer.code if state is IntentState.REJECTED else intent.reason,
         )
         if state is IntentState.UNKNOWN:
-            self._tell(work, after, "intent_unknown", f"the platform's answer is ambiguous: {detail}", "error", market_time, now)
+            self._tell(
+                work,
+                after,
+                "intent_unknown",
+                f"the platform's answer is ambiguous: {detail}",
+                "error",
+                market_time,
+                now,
+            )
         if state is IntentState.REJECTED:
             self._tell(work, after, "order_rejected", detail, "warning", market_time, now)
         if state is IntentState.NEW:
@@ -513,7 +525,13 @@ class TradeService:
         sending = move(work, claimed, IntentState.SENDING, actor=self.worker, now=now, detail="nothing had to be sent")
         state = IntentState.FILLED if done else IntentState.REJECTED
         after = move(
-            work, sending, state, actor=self.worker, now=now, detail=plan.message, reason="already_so" if done else "not_ours"
+            work,
+            sending,
+            state,
+            actor=self.worker,
+            now=now,
+            detail=plan.message,
+            reason="already_so" if done else "not_ours",
         )
         level = "info" if done else "error"
         self._tell(work, after, "exit_already_so" if done else "exit_refused", plan.message, level, view.now, now)
@@ -522,9 +540,7 @@ class TradeService:
     def _keep_levels(self, work: Transaction, command: ModifyProtection, now: datetime) -> None:
         trade = work.trade_of_position(self.account_id, command.position_id)
         if trade is not None:
-            work.put_trade(
-                replace(trade, stop_loss=command.stop_loss, take_profit=command.take_profit, updated_at=now)
-            )
+            work.put_trade(replace(trade, stop_loss=command.stop_loss, take_profit=command.take_profit, updated_at=now))
 
     # the book
     def sync_book(self, account_id: UUID | None = None) -> SyncReport:
@@ -569,7 +585,11 @@ class TradeService:
             if not change.opened:
                 continue
             intent = work.intent(change.after.intent_id)
-            if intent is None or intent.state in (IntentState.FILLED, IntentState.PARTIAL) or intent.state is IntentState.SENDING:
+            if (
+                intent is None
+                or intent.state in (IntentState.FILLED, IntentState.PARTIAL)
+                or intent.state is IntentState.SENDING
+            ):
                 continue  # SENDING: its worker is about to record it itself, or the reconciler will
             with suppress(LostRace):
                 after = move(
@@ -586,7 +606,9 @@ class TradeService:
                     unknown_since=None,
                 )
                 if intent.state is not IntentState.WORKING:
-                    self._tell(work, after, "late_fill_adopted", "a late fill was found and adopted", "error", None, now)
+                    self._tell(
+                        work, after, "late_fill_adopted", "a late fill was found and adopted", "error", None, now
+                    )
 
     # small helpers
     def _fresh(self, work: Transaction, intent_id: UUID) -> IntentRecord:
@@ -636,9 +658,7 @@ class TradeService:
         )
 
 
-def _order_row(
-    intent: IntentRecord, command: PlatformCommand, plan: EntryPlan | None, view: MarketView
-) -> OrderRecord:
+def _order_row(intent: IntentRecord, command: PlatformCommand, plan: EntryPlan | None, view: MarketView) -> OrderRecord:
     entry = command if isinstance(command, OpenOrder) else None
     return OrderRecord(
         order_pk=uuid4(),

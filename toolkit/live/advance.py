@@ -72,7 +72,7 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     except ToolkitError as error:
         forget(engine, live_run_id)
         return fail(engine, run, str(error), error=type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
+    except Exception as error:
         forget(engine, live_run_id)
         return fail(engine, run, f"{type(error).__name__}: {error}", traceback=traceback.format_exc(limit=20))
 
@@ -86,9 +86,18 @@ def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecor
     if run is None:
         raise NotFound(f"live run {live_run_id} does not exist")
     with engine.work(engine.service) as work:
-        audit.append(work.connection, engine.now(), engine.service, "run.refused", str(live_run_id), f"asked for account {account_id}")
+        audit.append(
+            work.connection,
+            engine.now(),
+            engine.service,
+            "run.refused",
+            str(live_run_id),
+            f"asked for account {account_id}",
+        )
         work.commit()
-    raise Forbidden(f"run {live_run_id} must be advanced for its own account {run.account_id}, was asked for {account_id}")
+    raise Forbidden(
+        f"run {live_run_id} must be advanced for its own account {run.account_id}, was asked for {account_id}"
+    )
 
 
 def _step(engine: Engine, run: RunRecord, peers: list[RunRecord], limit: int) -> Progress:
@@ -112,4 +121,3 @@ def _step(engine: Engine, run: RunRecord, peers: list[RunRecord], limit: int) ->
         return step_platform(engine, desk, run, hot, limit=limit, unknown=unknown)
     others = [ready_of(peer.state) for peer in peers if peer.status == "RUNNING" and '"replay"' in peer.feed_json]
     return step_replay(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, unknown=unknown)
-

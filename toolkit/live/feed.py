@@ -45,10 +45,17 @@ class Replay:
 
     def __post_init__(self) -> None:
         if self.speed is not None and not self.speed > 0:
-            raise BadInput(must_be("speed", "positive bars per second, or None", self.speed, "leave it out for full speed"))
+            raise BadInput(
+                must_be("speed", "positive bars per second, or None", self.speed, "leave it out for full speed")
+            )
         if len(self.bars) < 2:
             raise BadInput(
-                must_be("bars", "at least two, since a decision fills at the next bar's open", len(self.bars), "load more bars")
+                must_be(
+                    "bars",
+                    "at least two, since a decision fills at the next bar's open",
+                    len(self.bars),
+                    "load more bars",
+                )
             )
 
     def store(self, home: Path) -> FeedSpec:
@@ -106,7 +113,13 @@ class FeedSpec:
             return cls("platform")
         if kind != "replay":
             raise BadInput(must_be("feed.kind", "'replay' or 'platform'", repr(kind), "start the run again"))
-        return cls("replay", str(stored["fingerprint"]), stored.get("speed"), tuple(stored.get("conversion", ())), stored.get("venue", ""))
+        return cls(
+            "replay",
+            str(stored["fingerprint"]),
+            stored.get("speed"),
+            tuple(stored.get("conversion", ())),
+            stored.get("venue", ""),
+        )
 
 
 PLATFORM_FEED = FeedSpec("platform")
@@ -147,7 +160,9 @@ def stored_bars(home: Path, fingerprint: str) -> Bars:
     if bars is None:
         path = bars_path(home, fingerprint)
         if not path.exists():
-            raise NotFound(f"replay bars {fingerprint[:12]} are not in {path.parent}: start a new run with tk.Replay(bars)")
+            raise NotFound(
+                f"replay bars {fingerprint[:12]} are not in {path.parent}: start a new run with tk.Replay(bars)"
+            )
         bars = Bars.open(path)
         if bars.fingerprint != fingerprint:
             raise NotFound(f"{path.name} holds other bars than its name says: restore the file or start a new run")

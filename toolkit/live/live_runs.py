@@ -72,7 +72,9 @@ def create_live_run(
     """
     account = _account(engine, principal, account_id)
     with engine.work(principal, write=False) as work:
-        version = Versions(work.connection, principal).get(version if isinstance(version, UUID) else version.bot_version_id)
+        version = Versions(work.connection, principal).get(
+            version if isinstance(version, UUID) else version.bot_version_id
+        )
     named = _checked_symbols(version, symbols, timeframe)
     if stage not in STAGES:
         raise RunError(must_be("stage", f"one of {', '.join(STAGES)}", repr(stage), "begin with stage='paper'"))
@@ -94,7 +96,9 @@ def create_live_run(
             capital=money,
             feed_json=_json(spec.as_dict()),
             guards_json=_json(tightened.facts()),
-            options_json=_json({"stop_policy": _policy_facts(stop_policy), "reverse": reverse, "warm_up": spec.kind == "platform"}),
+            options_json=_json(
+                {"stop_policy": _policy_facts(stop_policy), "reverse": reverse, "warm_up": spec.kind == "platform"}
+            ),
         )
         add_event(work.connection, engine.now(), run, "created", f"created on {account.name}, stage {stage}")
         work.commit()
@@ -125,7 +129,11 @@ def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) 
     _check_facts(desk, version, run.symbols)
     with engine.work(principal) as work:
         if not snapshot.hedging:
-            others = [r for r in symbol_holders(work.connection, run.account_id, run.symbols) if r.live_run_id != run.live_run_id]
+            others = [
+                r
+                for r in symbol_holders(work.connection, run.account_id, run.symbols)
+                if r.live_run_id != run.live_run_id
+            ]
             if others:
                 raise RunError(
                     must_be(
@@ -177,7 +185,9 @@ def stop_live_run(
     )
 
 
-def pause_live_run(engine: Engine, principal: Principal, live_run_id: UUID, *, reason: str = "paused by hand") -> RunRecord:
+def pause_live_run(
+    engine: Engine, principal: Principal, live_run_id: UUID, *, reason: str = "paused by hand"
+) -> RunRecord:
     """Let a run make no decision until it is resumed; its stops stay at the platform."""
     return _change_status(
         engine, principal, live_run_id, allowed=("RUNNING",), to=lambda _: "PAUSED", options={"pause_reason": reason},
@@ -220,7 +230,12 @@ def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bar
     load = getattr(desk.platform, "load_replay", None)
     if load is None:
         raise RunError(
-            must_be("feed", "the platform's own on a live account", "a replay", f"leave feed= out, or replay on a paper account, not {desk.account.name}")
+            must_be(
+                "feed",
+                "the platform's own on a live account",
+                "a replay",
+                f"leave feed= out, or replay on a paper account, not {desk.account.name}",
+            )
         )
     bars = stored_bars(engine.settings.home, feed.fingerprint)
     if run.status == "CREATED" and desk.platform.now() > _first_decision(bars):
@@ -249,7 +264,9 @@ def _account(engine: Engine, principal: Principal, account_id: UUID) -> AccountR
             # Committed on its own: the refusal must be on record although nothing else happens.
             audit.append(work.connection, engine.now(), principal, "account.refused", str(account_id), "create run")
             work.commit()
-            raise Forbidden(f"{principal.name} may not trade on account {account_id}: use an account of your own, or ask for a grant")
+            raise Forbidden(
+                f"{principal.name} may not trade on account {account_id}: use an account of your own, or ask for a grant"
+            )
         return Accounts(work.connection, principal).get(account_id)
 
 
@@ -260,15 +277,27 @@ def _balance(engine: Engine, account_id: UUID) -> AccountSnapshot:
 def _checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
     named = tuple(symbols)
     if len(named) != 1:
-        raise RunError(must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol"))
+        raise RunError(
+            must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol")
+        )
     trial = version.evidence["trial"]
     if named[0] != trial["symbol"]:
         raise RunError(
-            must_be("symbol", f"{trial['symbol']}, as in the version's sea trial", named[0], f"run a sea trial on {named[0]} and promote it")
+            must_be(
+                "symbol",
+                f"{trial['symbol']}, as in the version's sea trial",
+                named[0],
+                f"run a sea trial on {named[0]} and promote it",
+            )
         )
     if timeframe != trial["timeframe"]:
         raise RunError(
-            must_be("timeframe", f"{trial['timeframe']}, as in the version's sea trial", timeframe, f"run a sea trial on {timeframe}")
+            must_be(
+                "timeframe",
+                f"{trial['timeframe']}, as in the version's sea trial",
+                timeframe,
+                f"run a sea trial on {timeframe}",
+            )
         )
     return named
 
@@ -277,7 +306,12 @@ def _check_stage(account: AccountRecord, stage: str) -> None:
     fits = {"shadow": ("paper", "demo", "real"), "paper": ("paper",), "demo": ("demo",), "real": ("real",)}[stage]
     if account.environment not in fits:
         raise RunError(
-            must_be(f"account of a run at stage {stage}", " or ".join(fits), f"{account.name}, which is {account.environment}", "choose another account or stage")
+            must_be(
+                f"account of a run at stage {stage}",
+                " or ".join(fits),
+                f"{account.name}, which is {account.environment}",
+                "choose another account or stage",
+            )
         )
 
 
@@ -286,7 +320,14 @@ def _tightened(version: VersionRecord, guards: Guards | None) -> Guards:
     if guards is None:
         return tested
     if not guards.at_least_as_tight_as(tested):
-        raise RunError(must_be("guards", f"at least as tight as the version's {tested}", str(guards), "tighten them, or test and promote wider ones"))
+        raise RunError(
+            must_be(
+                "guards",
+                f"at least as tight as the version's {tested}",
+                str(guards),
+                "tighten them, or test and promote wider ones",
+            )
+        )
     return guards
 
 
@@ -298,7 +339,12 @@ def _feed_spec(engine: Engine, feed: Replay | FeedSpec | None, symbols: tuple[st
     bars = feed.bars
     if bars.symbol != symbols[0] or str(bars.timeframe) != timeframe:
         raise RunError(
-            must_be("replay", f"bars of {symbols[0]} {timeframe}", f"{bars.symbol} {bars.timeframe}", "replay the symbol the run trades")
+            must_be(
+                "replay",
+                f"bars of {symbols[0]} {timeframe}",
+                f"{bars.symbol} {bars.timeframe}",
+                "replay the symbol the run trades",
+            )
         )
     return feed.store(engine.settings.home)
 
@@ -314,7 +360,11 @@ def _check_identity(account: AccountRecord, snapshot: AccountSnapshot) -> None:
     if account.currency != snapshot.currency:
         wrong.append(f"currency {snapshot.currency} instead of {account.currency}")
     if wrong:
-        raise RunError(must_be(f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"))
+        raise RunError(
+            must_be(
+                f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"
+            )
+        )
 
 
 def _check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> None:
@@ -323,7 +373,12 @@ def _check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> 
         found = fact_differences(Instrument.from_facts(dict(tested[symbol])), desk.platform.instrument(symbol))
         if found:
             raise RunError(
-                must_be(f"contract facts of {symbol} at {desk.account.name}", "those of the version", "; ".join(found), "run a sea trial with instrument= set to the platform's facts")
+                must_be(
+                    f"contract facts of {symbol} at {desk.account.name}",
+                    "those of the version",
+                    "; ".join(found),
+                    "run a sea trial with instrument= set to the platform's facts",
+                )
             )
 
 
@@ -355,7 +410,9 @@ def _change_status(
             if run.status in settled:
                 return run
             if run.status not in allowed:
-                raise RunError(must_be("run status", " or ".join(allowed), run.status, "look at the run with `seatrial status`"))
+                raise RunError(
+                    must_be("run status", " or ".join(allowed), run.status, "look at the run with `seatrial status`")
+                )
             wanted = to(run)
             changes: dict[str, Any] = {
                 "status": wanted,

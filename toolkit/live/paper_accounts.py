@@ -23,7 +23,9 @@ def open_paper_account(
     """
     who = principal or engine.principal
     if not name or len(name) > 100:
-        raise BadInput(must_be("account name", "1 to 100 characters", repr(name), "choose a short name, e.g. 'paper-1'"))
+        raise BadInput(
+            must_be("account name", "1 to 100 characters", repr(name), "choose a short name, e.g. 'paper-1'")
+        )
     with engine.work(who) as work:
         accounts = Accounts(work.connection, who)
         try:
@@ -33,10 +35,21 @@ def open_paper_account(
         if known is not None:
             stored = known.settings.get("paper")
             if known.platform != "simulated" or stored is None:
-                raise BadInput(must_be("account name", "free, or a paper account's", f"{name!r} on {known.platform}", "choose another name"))
+                raise BadInput(
+                    must_be(
+                        "account name",
+                        "free, or a paper account's",
+                        f"{name!r} on {known.platform}",
+                        "choose another name",
+                    )
+                )
             if stored != terms.facts():
-                changed = ", ".join(f"{k} {stored.get(k)} -> {v}" for k, v in terms.facts().items() if stored.get(k) != v)
-                raise BadInput(must_be(f"paper account {name!r}", "opened with the same terms", changed, "choose another name"))
+                changed = ", ".join(
+                    f"{k} {stored.get(k)} -> {v}" for k, v in terms.facts().items() if stored.get(k) != v
+                )
+                raise BadInput(
+                    must_be(f"paper account {name!r}", "opened with the same terms", changed, "choose another name")
+                )
             return known
         record = accounts.add(
             AccountRecord(

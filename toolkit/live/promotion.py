@@ -69,7 +69,13 @@ def promote(
     name = bot or spec.name
     instruments = {report["symbol"]: report["instrument"]}
     version_hash = _hash(
-        {"rules": RULES_VERSION, "spec": spec.hash, "guards": kept.facts(), "instruments": instruments, "trial": report["digest"]}
+        {
+            "rules": RULES_VERSION,
+            "spec": spec.hash,
+            "guards": kept.facts(),
+            "instruments": instruments,
+            "trial": report["digest"],
+        }
     )
     now = engine.now()
     with engine.work(who) as work:
@@ -102,7 +108,9 @@ def promote(
 
 def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | None) -> dict[str, Any]:
     if trial is None:
-        raise PromotionRefused(must_be("trial", "the report of a sea trial", "None", "run tk.sea_trial(strategy, bars, ...) first"))
+        raise PromotionRefused(
+            must_be("trial", "the report of a sea trial", "None", "run tk.sea_trial(strategy, bars, ...) first")
+        )
     report: dict[str, Any] = dict(trial) if isinstance(trial, Mapping) else trial.to_dict()
     report = json.loads(json.dumps(report))
     content = {k: v for k, v in report.items() if k != "digest"}
@@ -133,7 +141,9 @@ def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | None) -> dict[s
     failed = [c for c in report["checks"] if not c["passed"]]
     if failed:
         why = "; ".join(f"{c['name']}: {c['detail']}" for c in failed)
-        raise PromotionRefused(must_be("trial", "passed", f"failed ({why})", "correct the strategy and run tk.sea_trial again"))
+        raise PromotionRefused(
+            must_be("trial", "passed", f"failed ({why})", "correct the strategy and run tk.sea_trial again")
+        )
     return report
 
 
@@ -143,7 +153,12 @@ def _checked_guards(guards: Guards | None, report: Mapping[str, Any]) -> Guards:
         return tested
     if not guards.at_least_as_tight_as(tested):
         raise PromotionRefused(
-            must_be("guards", f"at least as tight as the trial's {tested}", str(guards), "run the sea trial with the guards you want")
+            must_be(
+                "guards",
+                f"at least as tight as the trial's {tested}",
+                str(guards),
+                "run the sea trial with the guards you want",
+            )
         )
     return guards
 

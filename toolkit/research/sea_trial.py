@@ -95,7 +95,7 @@ def _check_replay(
 ) -> tuple[CheckResult, int]:
     name = "backtest_equals_live"
     if backtest is None:
-        from toolkit.research.backtest import backtest as run_backtest  # noqa: PLC0415 - pandas and numba, only when needed
+        from toolkit.research.backtest import backtest as run_backtest
 
         backtest = run_backtest
     expected = normalise_all(backtest(spec, bars, account=account, guards=guards).trade_records)

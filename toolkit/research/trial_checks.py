@@ -23,13 +23,13 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def _columnar(spec: StrategySpec, bars: Bars) -> Any:
-    from toolkit.strategy.columnar import evaluate  # noqa: PLC0415 - numba, only when needed
+    from toolkit.strategy.columnar import evaluate
 
     return evaluate(spec, bars, frame=True)
 
 
 def _incremental(spec: StrategySpec, bars: Bars) -> Any:
-    from toolkit.strategy.incremental import Incremental  # noqa: PLC0415
+    from toolkit.strategy.incremental import Incremental
 
     return Incremental(spec, bars.instrument)
 
@@ -94,9 +94,13 @@ def check_look_ahead(spec: StrategySpec, bars: Bars, drivers: Drivers) -> CheckR
             if unequal is not None:
                 node, row = unequal
                 moment = from_ns(int(bars.ts[row])).isoformat()
-                detail = f"{node} at bar {row} ({moment}) changes when the bars from {cut} on are {way}: it reads the future"
+                detail = (
+                    f"{node} at bar {row} ({moment}) changes when the bars from {cut} on are {way}: it reads the future"
+                )
                 return CheckResult("look_ahead", False, detail, node, row, moment)
-    return CheckResult("look_ahead", True, f"{len(cuts)} cuts, future cut off and replaced: nothing before them changed")
+    return CheckResult(
+        "look_ahead", True, f"{len(cuts)} cuts, future cut off and replaced: nothing before them changed"
+    )
 
 
 def with_another_future(bars: Bars, cut: int) -> Bars:
@@ -156,7 +160,13 @@ def bar_fields(bars: Bars) -> Iterator[tuple[int, float, float, float, float, fl
     """Yield what the live driver is given of each bar: open time in ns, bid open, high, low, close, volume."""
     volume = bars.volume.tolist() if bars.volume is not None else [None] * len(bars)
     return zip(
-        bars.ts.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist(), bars.close.tolist(), volume, strict=True
+        bars.ts.tolist(),
+        bars.open.tolist(),
+        bars.high.tolist(),
+        bars.low.tolist(),
+        bars.close.tolist(),
+        volume,
+        strict=True,
     )
 
 

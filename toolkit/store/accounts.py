@@ -109,9 +109,13 @@ class Accounts:
             When the principal already has an account of that name.
         """
         if account.owner_id != self._principal.user_id:
-            raise Forbidden(f"{self._principal.name} may register accounts of its own only, was for user {account.owner_id}")
+            raise Forbidden(
+                f"{self._principal.name} may register accounts of its own only, was for user {account.owner_id}"
+            )
         if self._by_name(account.name) is not None:
-            raise BadInput(must_be("account name", "new", repr(account.name), "choose another name, or use the account as it is"))
+            raise BadInput(
+                must_be("account name", "new", repr(account.name), "choose another name, or use the account as it is")
+            )
         values = {
             "account_id": account.account_id,
             "owner_id": account.owner_id,
@@ -129,15 +133,26 @@ class Accounts:
         self._connection.execute(insert(_ACCOUNTS).values(**values))
         service = self._connection.execute(select(_USERS.c.user_id).where(_USERS.c.name == SERVICE_USER)).scalar()
         if service is not None:
-            self._connection.execute(insert(_GRANTS).values(account_id=account.account_id, user_id=service, granted_at=at))
-        audit.append(self._connection, at, self._principal, "account.add", account.name, f"{account.platform} {account.environment}")
+            self._connection.execute(
+                insert(_GRANTS).values(account_id=account.account_id, user_id=service, granted_at=at)
+            )
+        audit.append(
+            self._connection,
+            at,
+            self._principal,
+            "account.add",
+            account.name,
+            f"{account.platform} {account.environment}",
+        )
         return self.get(account.account_id)
 
     def get(self, account_id: UUID) -> AccountRecord:
         """Return the account; NotFound when it is not this principal's to see."""
         row = self._connection.execute(select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id)).first()
         if row is None or not may_act(self._connection, self._principal, account_id):
-            raise NotFound(f"account {account_id} does not exist for {self._principal.name}: check the id, or ask for a grant")
+            raise NotFound(
+                f"account {account_id} does not exist for {self._principal.name}: check the id, or ask for a grant"
+            )
         return _record(row)
 
     def find(self, name: str) -> AccountRecord:
@@ -217,14 +232,20 @@ class Accounts:
         """Let a real account trade until a moment; only a human owner may, None disarms."""
         self._must_own(account_id)
         if self._principal.kind != "human":
-            raise Forbidden(f"account {account_id} must be armed by a human, was {self._principal.name}: arm it yourself")
-        self._connection.execute(update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id).values(armed_until=until))
+            raise Forbidden(
+                f"account {account_id} must be armed by a human, was {self._principal.name}: arm it yourself"
+            )
+        self._connection.execute(
+            update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id).values(armed_until=until)
+        )
         audit.append(self._connection, at, self._principal, "account.arm", str(account_id), str(until or "disarmed"))
 
     def _must_own(self, account_id: UUID) -> None:
         account = self.get(account_id)
         if account.owner_id != self._principal.user_id:
-            raise Forbidden(f"account {account.name} must be {self._principal.name}'s own, was another user's: ask its owner")
+            raise Forbidden(
+                f"account {account.name} must be {self._principal.name}'s own, was another user's: ask its owner"
+            )
 
     def _by_name(self, name: str) -> Any:
         return self._connection.execute(

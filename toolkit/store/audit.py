@@ -18,7 +18,9 @@ _GENESIS = "0" * 64
 _CHAIN_LOCK = 7_215_001
 
 
-def append(connection: Connection, at: datetime, principal: Principal, action: str, subject: str, detail: str = "") -> None:
+def append(
+    connection: Connection, at: datetime, principal: Principal, action: str, subject: str, detail: str = ""
+) -> None:
     """Add one row to the chain, inside the caller's transaction."""
     if connection.dialect.name == "postgresql":
         # Two appenders must not both hash the same last row; SQLite's write lock sees to that by itself.
@@ -50,5 +52,7 @@ def first_broken_row(connection: Connection) -> int | None:
 
 
 def _row_hash(previous: str, at: datetime, principal: str, action: str, subject: str, detail: str) -> str:
-    words = json.dumps([previous, to_ns(at), principal, action, subject, detail], ensure_ascii=False, separators=(",", ":"))
+    words = json.dumps(
+        [previous, to_ns(at), principal, action, subject, detail], ensure_ascii=False, separators=(",", ":")
+    )
     return hashlib.sha256(words.encode()).hexdigest()

@@ -216,7 +216,9 @@ class ExecutionIntent(Base):
     magic: Mapped[int] = mapped_column(BigInteger)
     lots: Mapped[Decimal | None]  # fixed size; NULL = sized by risk_percent
     sl_policy: Mapped[str] = mapped_column(String(32), default="reject")
-    terms: Mapped[dict[str, Any]] = mapped_column(default=dict)  # asked and placed stop, trail rule, quote seen when built
+    terms: Mapped[dict[str, Any]] = mapped_column(
+        default=dict
+    )  # asked and placed stop, trail rule, quote seen when built
     valid_until: Mapped[datetime | None]  # platform clock
     state: Mapped[str] = mapped_column(String(20), default="NEW")
     attempt: Mapped[int] = mapped_column(default=0)
@@ -277,7 +279,10 @@ class Order(Base):
     """What was really sent, with the projections recomputed at the send quote; those are the record."""
 
     __tablename__ = "orders"
-    __table_args__ = (UniqueConstraint("intent_id", "attempt"), Index("ix_orders_account_id_sent_at", "account_id", "sent_at"))
+    __table_args__ = (
+        UniqueConstraint("intent_id", "attempt"),
+        Index("ix_orders_account_id_sent_at", "account_id", "sent_at"),
+    )
 
     order_pk: Mapped[UUID] = mapped_column(primary_key=True)
     intent_id: Mapped[UUID] = mapped_column(ForeignKey("execution_intents.intent_id"))
@@ -347,7 +352,10 @@ class LiveRunTradeLink(Base):
     """Which run a position belongs to; what an exit of that run may touch."""
 
     __tablename__ = "live_run_trade_links"
-    __table_args__ = (UniqueConstraint("trade_id"), Index("ix_live_run_trade_links_run_symbol", "live_run_id", "symbol"))
+    __table_args__ = (
+        UniqueConstraint("trade_id"),
+        Index("ix_live_run_trade_links_run_symbol", "live_run_id", "symbol"),
+    )
 
     link_id: Mapped[int] = mapped_column(_RowId, primary_key=True, autoincrement=True)
     live_run_id: Mapped[UUID] = mapped_column(ForeignKey("live_runs.live_run_id"))

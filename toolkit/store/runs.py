@@ -123,7 +123,9 @@ class Versions:
         if found is not None:
             return UUID(str(found))
         bot_id = uuid4()
-        self._connection.execute(insert(_BOTS).values(bot_id=bot_id, owner_id=self._principal.user_id, name=name, created_at=at))
+        self._connection.execute(
+            insert(_BOTS).values(bot_id=bot_id, owner_id=self._principal.user_id, name=name, created_at=at)
+        )
         return bot_id
 
     def add(self, bot_name: str, at: datetime, **fields: str) -> VersionRecord:
@@ -146,7 +148,9 @@ class Versions:
         ).scalar()
         if same is not None:
             return self.get(UUID(str(same)))
-        highest = self._connection.execute(select(func.max(_VERSIONS.c.number)).where(_VERSIONS.c.bot_id == bot_id)).scalar()
+        highest = self._connection.execute(
+            select(func.max(_VERSIONS.c.number)).where(_VERSIONS.c.bot_id == bot_id)
+        ).scalar()
         version_id = uuid4()
         self._connection.execute(
             insert(_VERSIONS).values(
@@ -193,7 +197,9 @@ class Versions:
             .where(*where)
             .order_by(_VERSIONS.c.created_at, _VERSIONS.c.number)
         )
-        return [VersionRecord(**{name: getattr(row, name) for name in VersionRecord.__dataclass_fields__}) for row in rows]
+        return [
+            VersionRecord(**{name: getattr(row, name) for name in VersionRecord.__dataclass_fields__}) for row in rows
+        ]
 
 
 class Runs:
@@ -223,7 +229,9 @@ class Runs:
     def get(self, live_run_id: UUID) -> RunRecord:
         """Return the run; NotFound when it is not this principal's to see."""
         run = self.peek(live_run_id)
-        if run is None or not (run.owner_id == self._principal.user_id or may_act(self._connection, self._principal, run.account_id)):
+        if run is None or not (
+            run.owner_id == self._principal.user_id or may_act(self._connection, self._principal, run.account_id)
+        ):
             raise NotFound(f"live run {live_run_id} does not exist for {self._principal.name}: check the id")
         return run
 
@@ -289,12 +297,16 @@ class Runs:
     def _must_act(self, account_id: UUID, at: datetime, action: str) -> None:
         if not may_act(self._connection, self._principal, account_id):
             # The refusal must outlive the rollback that follows it; see live_runs.create_live_run, which commits it.
-            raise Forbidden(f"{self._principal.name} may not act on account {account_id}: use an account of your own, or ask for a grant")
+            raise Forbidden(
+                f"{self._principal.name} may not act on account {account_id}: use an account of your own, or ask for a grant"
+            )
 
 
 def barrier_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
     """Return every RUNNING or STOPPING run of an account, whoever owns it: the replay clock waits for all of them."""
-    rows = connection.execute(_SELECT_RUN.where(_RUNS.c.account_id == account_id, _RUNS.c.status.in_(("RUNNING", "STOPPING"))))
+    rows = connection.execute(
+        _SELECT_RUN.where(_RUNS.c.account_id == account_id, _RUNS.c.status.in_(("RUNNING", "STOPPING")))
+    )
     return [_run(row) for row in rows]
 
 
@@ -337,12 +349,16 @@ def trades_of(connection: Connection, live_run_id: UUID) -> list[Any]:
     """Return the rows of ``trades`` of a run in the order they were entered."""
     return list(
         connection.execute(
-            select(_TRADES).where(_TRADES.c.live_run_id == live_run_id).order_by(_TRADES.c.entry_time, _TRADES.c.exit_time)
+            select(_TRADES)
+            .where(_TRADES.c.live_run_id == live_run_id)
+            .order_by(_TRADES.c.entry_time, _TRADES.c.exit_time)
         )
     )
 
 
-def put_equity_mark(connection: Connection, run: RunRecord, day: datetime, equity: Decimal, peak: Decimal, at: datetime) -> None:
+def put_equity_mark(
+    connection: Connection, run: RunRecord, day: datetime, equity: Decimal, peak: Decimal, at: datetime
+) -> None:
     """Keep the equity at one midnight of the platform; the first to come stays, a repeated stretch changes nothing."""
     known = connection.execute(
         select(_MARKS.c.mark_id).where(

@@ -37,7 +37,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise BadInput(must_be("time", "tz-aware", f"naive {value.isoformat()}", "attach a timezone, e.g. tzinfo=UTC"))
+            raise BadInput(
+                must_be("time", "tz-aware", f"naive {value.isoformat()}", "attach a timezone, e.g. tzinfo=UTC")
+            )
         if dialect.name == "postgresql":
             return value
         return (value - _EPOCH) // _MICROSECOND

@@ -49,7 +49,14 @@ def test_steps_and_lots():
 
 @pytest.mark.parametrize(
     ("price", "points"),
-    [("1.11728", 111728), ("1.117285", 111729), ("1.117284999", 111728), (1.11728, 111728), (1, 100000), ("0.000004", 0)],
+    [
+        ("1.11728", 111728),
+        ("1.117285", 111729),
+        ("1.117284999", 111728),
+        (1.11728, 111728),
+        (1, 100000),
+        ("0.000004", 0),
+    ],
 )
 def test_to_points_is_the_nearest_point_halves_up(price, points):
     """Prices become the nearest point."""
@@ -59,13 +66,17 @@ def test_to_points_is_the_nearest_point_halves_up(price, points):
 def test_to_points_can_insist_on_the_grid():
     """A price between two points is refused when asked to."""
     assert Instrument(**GOOD).to_points("1.11728", on_grid=True) == 111728
-    with pytest.raises(QuoteError, match=r"price of EURUSD must be a multiple of the point 0.00001, was 1.117285: round it"):
+    with pytest.raises(
+        QuoteError, match=r"price of EURUSD must be a multiple of the point 0.00001, was 1.117285: round it"
+    ):
         Instrument(**GOOD).to_points("1.117285", on_grid=True)
 
 
 def test_to_points_refuses_what_does_not_fit():
     """A price beyond 32 bits of points is refused."""
-    with pytest.raises(QuoteError, match=r"price of EURUSD must be below 21474.83647, was 21474.83648: use an instrument"):
+    with pytest.raises(
+        QuoteError, match=r"price of EURUSD must be below 21474.83647, was 21474.83648: use an instrument"
+    ):
         Instrument(**GOOD).to_points("21474.83648")
 
 
@@ -132,9 +143,19 @@ def test_an_unknown_symbol_names_close_matches_and_the_way_out():
 
 def test_the_packaged_table_is_sourced_and_usable():
     """Every row says where it comes from and its default spread is a whole number of points."""
-    assert {"EURUSD", "USDJPY", "GBPUSD", "XAUUSD", "XAGUSD", "US30", "DE40", "JP225", "US500", "BTCUSD", "ETHUSD"} <= set(
-        known_symbols()
-    )
+    assert {
+        "EURUSD",
+        "USDJPY",
+        "GBPUSD",
+        "XAUUSD",
+        "XAGUSD",
+        "US30",
+        "DE40",
+        "JP225",
+        "US500",
+        "BTCUSD",
+        "ETHUSD",
+    } <= set(known_symbols())
     for symbol in known_symbols():
         made = find_instrument(symbol)
         assert made.symbol == symbol
@@ -193,7 +214,7 @@ def test_quotes_refuse_what_cannot_be_traded():
         with pytest.raises(QuoteError, match=message):
             Quote(bid, ask)
     with pytest.raises(QuoteError, match="time must be tz-aware, was naive"):
-        Quote(1, 2, datetime(2025, 1, 1))  # noqa: DTZ001
+        Quote(1, 2, datetime(2025, 1, 1))
 
 
 def test_sides_have_signs_and_opposites():

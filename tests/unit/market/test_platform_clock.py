@@ -81,13 +81,17 @@ def test_offsets_follow_us_and_eu_dates(moment, new_york, athens):
 
 def test_a_skipped_wall_time_is_refused():
     """platform: a wall time that never was has no UTC moment."""
-    with pytest.raises(BadInput, match=r"time 2025-03-30T03:30:00 of row 0 .* was skipped by a daylight-saving change: drop"):
+    with pytest.raises(
+        BadInput, match=r"time 2025-03-30T03:30:00 of row 0 .* was skipped by a daylight-saving change: drop"
+    ):
         ATHENS.to_utc(wall(2025, 3, 30, 3, 30))
 
 
 def test_a_wall_time_shown_twice_is_refused():
     """platform: a wall time shown twice has two UTC moments, so it is refused and not guessed."""
-    with pytest.raises(BadInput, match=r"time 2025-10-26T03:30:00 of row 1 on the clock Europe/Athens .* was shown twice"):
+    with pytest.raises(
+        BadInput, match=r"time 2025-10-26T03:30:00 of row 1 on the clock Europe/Athens .* was shown twice"
+    ):
         ATHENS.to_utc(np.concatenate([wall(2025, 10, 26, 2, 30), wall(2025, 10, 26, 3, 30)]))
 
 
@@ -101,7 +105,11 @@ def test_midnight_of_the_platform_starts_its_day():
 
 def test_days_without_a_clock_are_utc_days():
     """day_ids defaults to UTC days since 1970."""
-    assert day_ids(np.concatenate([utc(1970, 1, 1), utc(1970, 1, 2, 23, 59), utc(2017, 3, 1)])).tolist() == [0, 1, 17226]
+    assert day_ids(np.concatenate([utc(1970, 1, 1), utc(1970, 1, 2, 23, 59), utc(2017, 3, 1)])).tolist() == [
+        0,
+        1,
+        17226,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panel_app.change_log import Changes, ChangeLog
+from panel_app.change_log import ChangeLog, Changes
 
 Row = tuple[int, int]
 

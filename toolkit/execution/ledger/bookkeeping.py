@@ -148,7 +148,11 @@ def book_deals(
     by_order = {i.order_id: i for i in owners if i.order_id}
     fresh: dict[str, list[PlatformDeal]] = {}
     for deal in deals:
-        owner = by_tag.get(deal.tag_text) or (by_magic.get(deal.magic) if deal.magic else None) or by_order.get(deal.order_id)
+        owner = (
+            by_tag.get(deal.tag_text)
+            or (by_magic.get(deal.magic) if deal.magic else None)
+            or by_order.get(deal.order_id)
+        )
         event = PlatformEventRecord(
             account_id=account_id,
             kind="deal",

@@ -50,12 +50,19 @@ def make_intent(
     """
     if not isinstance(request, REQUEST_OF_ACTION[action.value]):
         raise RequestError(
-            must_be(f"request of {action.value}", REQUEST_OF_ACTION[action.value].__name__, type(request).__name__, "match them")
+            must_be(
+                f"request of {action.value}",
+                REQUEST_OF_ACTION[action.value].__name__,
+                type(request).__name__,
+                "match them",
+            )
         )
     if request.idempotency_key is None:
         request = request.model_copy(update={"idempotency_key": key})
     elif request.idempotency_key != key:
-        raise RequestError(must_be("idempotency_key", f"the key {key} of the signal", request.idempotency_key, "use one key"))
+        raise RequestError(
+            must_be("idempotency_key", f"the key {key} of the signal", request.idempotency_key, "use one key")
+        )
     tag = client_tag(key)
     return IntentRecord(
         intent_id=uuid4(),

@@ -76,7 +76,9 @@ def decide_entry(
     unknown = [i for i in in_flight if i.state is IntentState.UNKNOWN and i.live_run_id == intent.live_run_id]
     if unknown:
         return Refusal(
-            IntentState.DENIED, "unresolved_entry", f"intent {unknown[0].intent_id} of this run is UNKNOWN: resolve it first"
+            IntentState.DENIED,
+            "unresolved_entry",
+            f"intent {unknown[0].intent_id} of this run is UNKNOWN: resolve it first",
         )
     for trip in work.trips_in_force(intent.account_id, view.now):
         if trip.live_run_id in (None, intent.live_run_id) and trip.symbol in ("", intent.symbol):
@@ -99,10 +101,14 @@ def _standing(
     wall_now: datetime,
 ) -> Refusal | None:
     if account is None or not work.may_act(intent.account_id, principal):
-        return Refusal(IntentState.DENIED, "forbidden", f"{principal.name} may not trade on account {intent.account_id}")
+        return Refusal(
+            IntentState.DENIED, "forbidden", f"{principal.name} may not trade on account {intent.account_id}"
+        )
     if intent.valid_until is not None and view.now > intent.valid_until:
         return Refusal(
-            IntentState.EXPIRED, "expired", f"valid until {intent.valid_until.isoformat()}, platform says {view.now.isoformat()}"
+            IntentState.EXPIRED,
+            "expired",
+            f"valid until {intent.valid_until.isoformat()}, platform says {view.now.isoformat()}",
         )
     if account.halted_at is not None:
         return Refusal(IntentState.DENIED, "halted", f"account is halted since {account.halted_at.isoformat()}")
@@ -202,7 +208,9 @@ def _plan(intent: IntentRecord, request: TradeRequest, view: MarketView, equity:
     distance = request.stop_loss_distance_pips * instrument.points_per_pip
     stop_points = instrument.to_points(entry) - side.sign * distance
     if stop_points <= 0:
-        return Refusal(IntentState.DENIED, "stop_beyond_zero", f"a stop {request.stop_loss_distance_pips} pips from {entry}")
+        return Refusal(
+            IntentState.DENIED, "stop_beyond_zero", f"a stop {request.stop_loss_distance_pips} pips from {entry}"
+        )
     stop = instrument.price(stop_points)
     target = None
     if request.take_profit_price is not None:
@@ -229,7 +237,9 @@ def _plan(intent: IntentRecord, request: TradeRequest, view: MarketView, equity:
         lots = instrument.lots(steps)
         if steps < instrument.min_steps:
             return Refusal(
-                IntentState.DENIED, "below_minimum_lots", f"{intent.lots:f} lots, the smallest is {instrument.volume_min:f}"
+                IntentState.DENIED,
+                "below_minimum_lots",
+                f"{intent.lots:f} lots, the smallest is {instrument.volume_min:f}",
             )
         loss, profit = fixed_lots_projection(lots, size)
     elif equity <= 0:

@@ -56,7 +56,9 @@ def plan_exit(intent: IntentRecord, request: AnyRequest, book: Book, trade: Trad
     if isinstance(request, ReduceRequest):
         excess = position.lots - request.remaining_lots
         if excess <= 0:
-            return AlreadySo(f"position {request.position_id} has {position.lots:f} lots, {request.remaining_lots:f} asked")
+            return AlreadySo(
+                f"position {request.position_id} has {position.lots:f} lots, {request.remaining_lots:f} asked"
+            )
         return ClosePosition(intent.tag, position.position_id, excess, request.metadata.reason or "signal")
     stop = request.stop_loss if request.stop_loss is not None else position.stop_loss
     target = request.take_profit if request.take_profit is not None else position.take_profit

@@ -143,4 +143,3 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
 
 def _words(orders: Orders) -> str:
     return ", ".join(f"{i.action.value} {i.side.value} {i.symbol}" for i in orders.intents)[:200]
-

@@ -120,7 +120,9 @@ def close_intent(
 ) -> IntentRecord:
     """Make the intent that brings one position of the run to nothing."""
     bar_time = from_ns(decision.bar_ns)
-    fingerprint = signal_fingerprint(program.version_hash, {"code": decision.code, "position": held.position_id, "reason": reason})
+    fingerprint = signal_fingerprint(
+        program.version_hash, {"code": decision.code, "position": held.position_id, "reason": reason}
+    )
     key = run_key(
         live_run_id=run.live_run_id,
         bar_time=bar_time,
@@ -173,7 +175,12 @@ def _entry_intent(
             code = rules.SKIP_REASONS[refusal]
             raise EntrySkipped(code, f"{side.value} {run.symbol}: {code}, stop {stop} points, target {target} points")
     stop_points, target_points = rules.protection_levels(sign, quote_points, stop, target)
-    words: dict[str, Any] = {"code": decision.code, "stop_points": stop, "target_points": target, **_risk_words(program)}
+    words: dict[str, Any] = {
+        "code": decision.code,
+        "stop_points": stop,
+        "target_points": target,
+        **_risk_words(program),
+    }
     fingerprint = signal_fingerprint(program.version_hash, words)
     bar_time = from_ns(decision.bar_ns)
     key = run_key(

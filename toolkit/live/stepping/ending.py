@@ -22,7 +22,9 @@ from toolkit.store.runs import RunRecord, Runs, add_event
 _ERROR_ATTEMPTS = 20
 
 
-def finish(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step, reason: str) -> Progress:
+def finish(
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step, reason: str
+) -> Progress:
     """Set a run to STOPPED after a last look at the book."""
     desk.service.sync_book()
     positions = load_positions(engine, run, hot)
@@ -56,7 +58,9 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         decision = Waiting(to_ns(clock), to_ns(clock), 0, 0, 0, None, True)
         orders = Orders(
             [
-                close_intent(hot.program, run, held, decision, "flatten", engine.now(), engine.service, ordinal=attempt * 100 + n)
+                close_intent(
+                    hot.program, run, held, decision, "flatten", engine.now(), engine.service, ordinal=attempt * 100 + n
+                )
                 for n, held in enumerate(positions.open)
             ]
         )
@@ -76,7 +80,15 @@ def cancel_unsent_entries(engine: Engine, run: RunRecord, why: str) -> int:
         transaction = SqlTransaction(work)
         for intent in transaction.intents_in(run.account_id, [IntentState.NEW]):
             if intent.live_run_id == run.live_run_id and intent.action is Action.OPEN_TRADE:
-                move(transaction, intent, IntentState.CANCELLED, actor=engine.service.name, now=now, detail=why, reason="run_ended")
+                move(
+                    transaction,
+                    intent,
+                    IntentState.CANCELLED,
+                    actor=engine.service.name,
+                    now=now,
+                    detail=why,
+                    reason="run_ended",
+                )
                 cancelled += 1
         work.commit()
     return cancelled
@@ -92,7 +104,12 @@ def fail(engine: Engine, run: RunRecord, message: str, **data: Any) -> Progress:
                 if current is None or current.status not in ("RUNNING", "STOPPING", "PAUSED"):
                     return Progress("ERROR" if current is None else current.status)
                 Runs(work.connection, engine.service).save(
-                    current, status="ERROR", last_error=message[:2000], stopped_at=now, last_action_at=now, last_action="error"
+                    current,
+                    status="ERROR",
+                    last_error=message[:2000],
+                    stopped_at=now,
+                    last_action_at=now,
+                    last_action="error",
                 )
                 add_event(work.connection, now, run, "error", message, level="error", data=data)
                 work.commit()
@@ -101,4 +118,3 @@ def fail(engine: Engine, run: RunRecord, message: str, **data: Any) -> Progress:
         cancel_unsent_entries(engine, run, "run is in ERROR")
         return Progress("ERROR")
     return Progress(run.status, waiting="race")
-

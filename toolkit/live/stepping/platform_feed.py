@@ -114,7 +114,12 @@ def _act(
         moment = _moment(engine, desk, run, hot, positions, unknown, stale)
         if stale and decision.code & 3:
             step.events.append(
-                ("stale_entry", "warning", f"the entry of {from_ns(decision.bar_ns).isoformat()} is too old to be made now", {})
+                (
+                    "stale_entry",
+                    "warning",
+                    f"the entry of {from_ns(decision.bar_ns).isoformat()} is too old to be made now",
+                    {},
+                )
             )
         orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if stale:
@@ -124,7 +129,9 @@ def _act(
     return Orders()
 
 
-def _moment(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, unknown: bool, stale: bool) -> Moment:
+def _moment(
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, unknown: bool, stale: bool
+) -> Moment:
     program = hot.program
     quote = desk.platform.quote(run.symbol)
     rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
@@ -182,7 +189,9 @@ def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
             bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
             equity = equity_at_open(program.capital, realised, positions.open, bid, ask, value)
             money = str(from_minor(equity, program.currency))
-            add_event(work.connection, now, run, "equity", f"equity {money}", market_time=quote.ts, data={"equity": money})
+            add_event(
+                work.connection, now, run, "equity", f"equity {money}", market_time=quote.ts, data={"equity": money}
+            )
         work.commit()
     return Progress(run.status, waiting="feed")
 
@@ -208,7 +217,9 @@ def _note_gap(run: RunRecord, bars: Bars, step: Step) -> None:
     missed = (int(bars.ts[0]) - to_ns(run.cursor)) // bars.timeframe.ns - 1
     if missed >= _GAP_BARS:
         first = from_ns(int(bars.ts[0])).isoformat()
-        step.events.append(("gap", "warning", f"{missed} bars between the last bar and {first} do not exist", {"bars": missed}))
+        step.events.append(
+            ("gap", "warning", f"{missed} bars between the last bar and {first} do not exist", {"bars": missed})
+        )
 
 
 def _dirty(engine: Engine, run: RunRecord, message: str) -> Progress:
@@ -244,7 +255,14 @@ def _keep_bars(engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
             revision = 0 if old is None else int(old.revision) + 1
             if old is not None:
                 moment = from_ns(ts).isoformat()
-                add_event(work.connection, now, run, "bar_revised", f"the bar of {moment} reads differently now", level="warning")
+                add_event(
+                    work.connection,
+                    now,
+                    run,
+                    "bar_revised",
+                    f"the bar of {moment} reads differently now",
+                    level="warning",
+                )
             fresh.append(
                 {"feed": feed, "symbol": run.symbol, "timeframe": run.timeframe, "ts": ts, "revision": revision, "final": True,
                  "volume": None if bars.volume is None else float(bars.volume[i]), "seen_at": now, **prices}

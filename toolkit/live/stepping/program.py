@@ -111,7 +111,9 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
         version = Versions(work.connection, engine.service).get(run.bot_version_id)
     spec = StrategySpec.from_json(version.spec_json)
     if spec.hash != version.spec_hash:
-        raise RunError(must_be("stored spec", f"of hash {version.spec_hash[:12]}", spec.hash[:12], "restore the database row"))
+        raise RunError(
+            must_be("stored spec", f"of hash {version.spec_hash[:12]}", spec.hash[:12], "restore the database row")
+        )
     options: dict[str, Any] = run.options
     feed = FeedSpec.from_dict(json.loads(run.feed_json))
     bars = load_feed(engine, desk, feed, run)
@@ -158,4 +160,3 @@ def _fields(bars: Bars) -> tuple[list[Any], ...]:
     nan: npt.NDArray[np.float64] = np.full(len(bars), np.nan)
     volume = nan if bars.volume is None else bars.volume
     return tuple(c.tolist() for c in (bars.ts, bars.open, bars.high, bars.low, bars.close, volume))
-

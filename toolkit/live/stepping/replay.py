@@ -13,6 +13,7 @@ from typing import cast
 
 from toolkit.clock import from_ns
 from toolkit.execution.ports import ReplayVenue
+from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, carry_out
@@ -22,7 +23,6 @@ from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.run_book import Positions, equity_at_first_open, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Rate
-from toolkit.execution.symbol_info import conversion_rate
 from toolkit.store.runs import RunRecord
 
 _ENTER = 3
@@ -191,7 +191,11 @@ def _moment(
     if program.guards.cooldown_bars > 0:
         cooldown_from = from_ns(data.ts[max(0, row - program.guards.cooldown_bars)])
     quote_currency = program.instrument.quote_currency
-    rate = Rate.ONE if quote_currency == program.currency else conversion_rate(desk.platform, quote_currency, program.currency)
+    rate = (
+        Rate.ONE
+        if quote_currency == program.currency
+        else conversion_rate(desk.platform, quote_currency, program.currency)
+    )
     return Moment(
         quote=quote,
         equity=equity,

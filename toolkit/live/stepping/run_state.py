@@ -97,7 +97,9 @@ def decode(stored: bytes | None) -> tuple[RunState, bytes | None]:
     try:
         values = json.loads(head)
         if values.pop("format") != FORMAT:
-            raise RunError(must_be("the run's state", f"format {FORMAT}", "another", "resume it with the toolkit that wrote it"))
+            raise RunError(
+                must_be("the run's state", f"format {FORMAT}", "another", "resume it with the toolkit that wrote it")
+            )
         for name in ("due", "entry"):
             values[name] = None if values[name] is None else Waiting(**values[name])
         return RunState(**values), strategy
