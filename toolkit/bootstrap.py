@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from toolkit.clock import SYSTEM, Clock
 from toolkit.errors import PlatformError, RunError, must_be
-from toolkit.execution.ports import TradingPlatform
+from toolkit.execution.ports import ExecutionGateway, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.trade_service import ServicePolicy, TradeService, no_failpoint
 from toolkit.gateways.local import ExecutionGatewayLocal
@@ -32,6 +32,7 @@ from toolkit.store.unit_of_work import UnitOfWork
 __all__ = ["Engine", "build", "venue_path"]
 
 OpenPlatform = Callable[[AccountRecord, Settings], TradingPlatform]
+MakeGateway = Callable[[AccountRecord, SqlIntentStore, Principal], ExecutionGateway]
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class Overrides:
         By platform name: how a session of an account is opened.
     failpoint
         Called between durable steps of execution; for tests that kill or delay there.
+    make_gateways
+        By gateway name: how a worker's gateway is made. The local gateway needs none; a process that was not given the
+        account's gateway refuses to open its desk.
     """
 
     clock: Clock = SYSTEM
     open_platform: dict[str, OpenPlatform] | None = None
     failpoint: Callable[[str], None] = no_failpoint
+    make_gateways: dict[str, MakeGateway] | None = None
 
 
 def build(settings: Settings | None = None, **overrides: Any) -> Engine:
@@ -135,7 +140,8 @@ class _Desks:
     def _make(self, account_id: UUID) -> Desk:
         with UnitOfWork(self.store.engine, self._service, write=False) as work:
             account = Accounts(work.connection, self._service).get(account_id)
-        if account.gateway != "local":
+        make_gateway = (self._replaced.make_gateways or {}).get(account.gateway)
+        if account.gateway != "local" and make_gateway is None:
             raise RunError(
                 must_be(
                     f"gateway of account {account.name}",
@@ -169,7 +175,12 @@ class _Desks:
         except BaseException:
             platform.close()
             raise
-        return Desk(account, platform, service, ExecutionGatewayLocal(self.store, self._service, service))
+        gateway: ExecutionGateway = (
+            ExecutionGatewayLocal(self.store, self._service, service)
+            if make_gateway is None
+            else make_gateway(account, self.store, self._service)
+        )
+        return Desk(account, platform, service, gateway)
 
     def close(self) -> None:
         """Give leases, journals and sessions back; safe to call twice."""
