@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Collection, Sequence
 from types import FrameType
-from uuid import UUID
 
 import dramatiq
 import structlog
@@ -26,7 +25,10 @@ from workers.message_broker import open_message_broker, signing_ring
 from workers.scheduler import Scheduler
 
 _LOG = structlog.get_logger(__name__)
-_GATEWAYS = {"redis": ExecutionGatewayRedis, "rabbitmq": ExecutionGatewayRMQ}
+_GATEWAYS: dict[str, type[ExecutionGatewayRedis] | type[ExecutionGatewayRMQ]] = {
+    "redis": ExecutionGatewayRedis,
+    "rabbitmq": ExecutionGatewayRMQ,
+}
 SHUTDOWN_MS = 30_000
 
 
