@@ -133,7 +133,7 @@ class FaultScript:
                 return fault
         if self.seed is None or not self.rates:
             return None
-        draw = random.Random(f"{self.seed}:{counts.get('any', 0)}")
+        draw = random.Random(f"{self.seed}:{counts.get('any', 0)}")  # noqa: S311
         point = draw.random()
         for what, rate in sorted(self.rates.items()):
             if kind not in _ONLY_FOR.get(what, frozenset({kind})):

@@ -52,7 +52,7 @@ _SCHEMA = (
 
 def _insert(table: str, record: type) -> str:
     marks = ", ".join("?" * len(fields(record)))
-    return f"INSERT OR REPLACE INTO {table} ({_columns(record)}) VALUES ({marks})"
+    return f"INSERT OR REPLACE INTO {table} ({_columns(record)}) VALUES ({marks})"  # noqa: S608
 
 
 _PUT_POSITION = _insert("positions", Position)
@@ -150,9 +150,9 @@ class Journal:
             next_id=stored.get("next_id", 1),
             sends=dict(stored.get("sends", {})),
         )
-        for row in self._db.execute(f"SELECT {_columns(Position)} FROM positions ORDER BY position_id"):
+        for row in self._db.execute(f"SELECT {_columns(Position)} FROM positions ORDER BY position_id"):  # noqa: S608
             state.positions[row[0]] = Position(*row)
-        for row in self._db.execute(f"SELECT {_columns(Order)} FROM orders WHERE state = 'working' ORDER BY order_id"):
+        for row in self._db.execute(f"SELECT {_columns(Order)} FROM orders WHERE state = 'working' ORDER BY order_id"):  # noqa: S608
             state.orders[row[0]] = _order(row)
         for symbol, bid, ask, at_ns in self._db.execute("SELECT symbol, bid, ask, at_ns FROM quotes"):
             state.quotes[symbol] = (bid, ask, at_ns)
@@ -190,7 +190,7 @@ class Journal:
     def ended_orders(self, since_ns: int, until_ns: int) -> list[Order]:
         """Return the orders that ended within the span, both ends included, oldest first."""
         rows = self._db.execute(
-            f"SELECT {_columns(Order)} FROM orders"
+            f"SELECT {_columns(Order)} FROM orders"  # noqa: S608
             " WHERE state <> 'working' AND done_ns BETWEEN ? AND ? ORDER BY order_id",
             (since_ns, until_ns),
         )
@@ -209,7 +209,7 @@ class Journal:
         return self._deals("WHERE position_id = ?", (position_id,))
 
     def _deals(self, where: str, values: Iterable[int]) -> list[Deal]:
-        rows = self._db.execute(f"SELECT {_columns(Deal)} FROM deals {where} ORDER BY deal_id", tuple(values))
+        rows = self._db.execute(f"SELECT {_columns(Deal)} FROM deals {where} ORDER BY deal_id", tuple(values))  # noqa: S608
         return [Deal(*row) for row in rows]
 
     def duplicate_orders(self) -> int:
@@ -224,7 +224,7 @@ class Journal:
         """Return the number of rows of ``orders``, ``deals`` or ``positions``."""
         if table not in ("orders", "deals", "positions"):
             raise ValueError(f"table must be orders, deals or positions, was {table}: name one of them")
-        return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+        return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
 
 
 def _order(row: tuple[Any, ...]) -> Order:
