@@ -88,17 +88,25 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _postgres_database(server: str, template: str = "template1") -> Iterator[str]:
+    name = f"t{uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    try:
+        yield server.rsplit("/", 1)[0] + "/" + name
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty PostgreSQL database for one test."""
-    name = f"t{uuid4().hex}"
-    admin = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_server.rsplit("/", 1)[0] + "/" + name
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with _postgres_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture
@@ -113,14 +121,55 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Engine]:
-    """A migrated database, once on SQLite and once on PostgreSQL."""
+def _migrated(url: str) -> None:
     from toolkit.store.engine import open_database
 
-    engine = open_database(database_url)
+    open_database(url).dispose()
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "seatrial.db"
+    _migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_server: str) -> Iterator[str]:
+    with _postgres_database(postgres_server) as url:
+        _migrated(url)
+        yield url.rsplit("/", 1)[1]
+
+
+@pytest.fixture
+def sqlite_database(_sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
+    """A migrated SQLite database for one test."""
+    from toolkit.store.engine import make_engine
+
+    path = tmp_path / "migrated.db"
+    shutil.copyfile(_sqlite_template, path)
+    engine = make_engine(f"sqlite:///{path}")
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str, _postgres_template: str) -> Iterator[Engine]:
+    """A migrated PostgreSQL database for one test."""
+    from toolkit.store.engine import make_engine
+
+    with _postgres_database(postgres_server, _postgres_template) as url:
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Engine:
+    """A migrated database, once on SQLite and once on PostgreSQL."""
+    engine = request.getfixturevalue(f"{request.param}_database")
+    assert isinstance(engine, Engine)
+    return engine
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:

@@ -149,8 +149,9 @@ class SqlTransaction:
 
     def _insert_new(self, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> bool:
         make = pg_insert if self._db.dialect.name == "postgresql" else sqlite_insert
-        statement = make(table).on_conflict_do_nothing(index_elements=list(keys))
-        return bool(self._db.execute(statement, dict(values)).rowcount)
+        # RETURNING, because the row count of such an insert is not reported by every driver
+        statement = make(table).on_conflict_do_nothing(index_elements=list(keys)).returning(table.c[keys[0]])
+        return self._db.execute(statement, dict(values)).first() is not None
 
     # intents
     def intent(self, intent_id: UUID) -> IntentRecord | None:
