@@ -106,16 +106,17 @@ class BacktestResult:
         step = facts.volume_step.as_integer_ratio()
         scale = float(facts.scale)
         times = pd.DatetimeIndex(bars.ts, tz="UTC")
+        labels: Any = pd.Categorical.from_codes  # its stub knows no lists of names
         return pd.DataFrame(
             {
-                "symbol": pd.Categorical.from_codes(np.zeros(k, np.int8), [bars.symbol]),
-                "side": pd.Categorical.from_codes((t[:, 0] < 0).astype(np.int8), ["BUY", "SELL"]),
+                "symbol": labels(np.zeros(k, np.int8), [bars.symbol]),
+                "side": labels((t[:, 0] < 0).astype(np.int8), ["BUY", "SELL"]),
                 "lots": t[:, 1] * step[0] / step[1],
                 "entry_time": times[t[:, 2]],
                 "entry_price": t[:, 3] / scale,
                 "exit_time": times[t[:, 4]],
                 "exit_price": t[:, 5] / scale,
-                "exit_reason": pd.Categorical.from_codes((t[:, 6] - 1).astype(np.int8), list(EXIT_REASONS[1:])),
+                "exit_reason": labels((t[:, 6] - 1).astype(np.int8), list(EXIT_REASONS[1:])),
                 "profit": t[:, 7] / unit,
                 "commission": t[:, 8] / unit,
                 "swap": t[:, 9] / unit,
@@ -126,6 +127,7 @@ class BacktestResult:
     def trade_rows(self) -> list[dict[str, Any]]:
         """Closed trades as plain dicts with the columns of `trades`: exact Decimals, aware UTC times, no pandas."""
         facts, ts, money = self.bars.instrument, self.bars.ts, self.account.money
+        rows = self.run.trades.tolist()
         return [
             {
                 "symbol": self.bars.symbol,
@@ -140,7 +142,7 @@ class BacktestResult:
                 "commission": money(commission),
                 "swap": money(swap),
             }
-            for side, steps, entry_bar, entry, exit_bar, price, reason, profit, commission, swap in self.run.trades.tolist()
+            for side, steps, entry_bar, entry, exit_bar, price, reason, profit, commission, swap in rows
         ]
 
     @property
@@ -154,7 +156,8 @@ class BacktestResult:
         import pandas as pd
 
         unit = float(10 ** money_digits(self.account.currency))
-        return pd.Series(self.run.equity / unit, index=pd.DatetimeIndex(self.bars.ts, tz="UTC"), name="equity", copy=False)
+        index = pd.DatetimeIndex(self.bars.ts, tz="UTC")
+        return pd.Series(self.run.equity / unit, index=index, name="equity", copy=False)
 
     @property
     def final_equity(self) -> Decimal:
@@ -192,7 +195,7 @@ class BacktestResult:
         from toolkit.strategy.columnar import evaluate
 
         bars = self.bars
-        columns = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
+        columns: dict[str, Any] = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
         decisions = evaluate(self.spec, bars, frame=True)
         columns |= decisions.frame or {}
         columns["decision"] = decisions.code
@@ -256,7 +259,7 @@ class BacktestResult:
         first, last = from_ns(int(self.bars.ts[0])), from_ns(int(closes(self.bars)[-1]))
         lines = [
             ("strategy", f"{self.spec.name}({', '.join(f'{k}={v}' for k, v in self.spec.values.items())})"),
-            ("bars", f"{len(self.bars):,} {self.bars.symbol} {self.bars.timeframe} {first:%Y-%m-%d} to {last:%Y-%m-%d}"),
+            ("bars", f"{len(self.bars):,} {self.bars.symbol} {self.bars.timeframe} {first:%F} to {last:%F}"),
             ("equity", f"{a.balance:,} -> {self.final_equity:,} {a.currency} ({s['total_return']:+.2%})"),
             ("trades", f"{s['trades']:,}, {s['win_rate']:.1%} won, profit factor {s['profit_factor']:.2f}"),
             ("sharpe", f"{s['sharpe']:.2f} a year from daily returns, max drawdown {s['max_drawdown']:.2%}"),
@@ -274,8 +277,9 @@ class BacktestResult:
         return "Backtest\n" + "\n".join(f"  {name:9} {text}" for name, text in self._lines())
 
     def _repr_html_(self) -> str:
+        left = "style='text-align:left'"
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            f"<tr><th {left}>{html.escape(name)}</th><td {left}>{html.escape(text)}</td></tr>"
             for name, text in self._lines()
         )
         return f"<table><caption>Backtest</caption>{rows}</table>"

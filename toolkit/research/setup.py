@@ -67,13 +67,13 @@ def prepare(
     if not isinstance(bars, Bars):
         raise BadInput(must_be("bars", "tk.Bars", type(bars).__name__, "load them with tk.load_bars(...)"))
     if len(bars) < 2:
-        raise BadInput(must_be("bars", "at least 2 rows", f"{len(bars)} rows", "a decision fills at the next bar's open"))
+        raise BadInput(must_be("bars", "at least 2 rows", f"{len(bars)}", "a decision fills at the next bar's open"))
     if fill_at not in ("next_open", "close"):
         raise BadInput(must_be("fill_at", "'next_open' or 'close'", repr(fill_at), "live orders fill at the next open"))
     if guards is not None and not isinstance(guards, Guards):
-        raise BadInput(must_be("guards", "tk.Guards", type(guards).__name__, "write guards=tk.Guards(daily_loss_percent=2)"))
+        raise BadInput(must_be("guards", "tk.Guards", type(guards).__name__, "write guards=tk.Guards(...)"))
     if account is not None and not isinstance(account, PaperAccount):
-        raise BadInput(must_be("account", "tk.PaperAccount", type(account).__name__, "write account=tk.PaperAccount(...)"))
+        raise BadInput(must_be("account", "tk.PaperAccount", type(account).__name__, "use tk.PaperAccount(...)"))
     account = account or PaperAccount()
     num, den = value_columns(bars, account.currency, conversion)
     prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
@@ -139,6 +139,11 @@ def _sizing(spec: StrategySpec, instrument: Instrument, has_stop: bool) -> tuple
     ppm = risk.percent * 10_000
     if ppm != int(ppm) or not 0 < ppm <= 1_000_000:
         raise BadInput(
-            must_be(f"risk of {spec.name}", "above 0, at most 100 %, 4 decimals", f"{risk.percent} %", "write tk.RiskPercent(1)")
+            must_be(
+                f"risk of {spec.name}",
+                "above 0, at most 100 % and of 4 decimals",
+                f"{risk.percent} %",
+                "write tk.RiskPercent(1)",
+            )
         )
     return 0, int(ppm)

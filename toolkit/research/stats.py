@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from toolkit.simulation import loop
+from toolkit.simulation import state
 
 __all__ = ["DEFINITIONS", "STATISTICS", "statistics"]
 
@@ -61,14 +61,14 @@ def statistics(
     """
     s = [int(v) for v in totals]
     mean, deviation, downside = float(moments[1]), float(moments[2]), float(moments[3])
-    drawdown = float(moments[loop.MAX_DRAWDOWN])
-    opening, trades, wins = s[loop.OPENING], s[loop.TRADES], s[loop.WINS]
+    drawdown = float(moments[state.MAX_DRAWDOWN])
+    opening, trades, wins = s[state.OPENING], s[state.TRADES], s[state.WINS]
     unit = 10**money_digits
     years = span_ns / YEAR_NS
     yearly = math.sqrt(days / years) if years > 0 else math.nan
     growth = final / opening
     cagr = (growth ** (1.0 / years) - 1.0 if growth > 0 else -1.0) if years > 0 else math.nan
-    won, lost = s[loop.GROSS_WIN], s[loop.GROSS_LOSS]
+    won, lost = s[state.GROSS_WIN], s[state.GROSS_LOSS]
     return {
         "final_equity": final / unit,
         "net_profit": (final - opening) / unit,
@@ -83,9 +83,9 @@ def statistics(
         "win_rate": _over(wins, trades),
         "average_win": _over(won, wins * unit),
         "average_loss": _over(-lost, (trades - wins) * unit),
-        "exposure": s[loop.BARS_IN] / bars,
+        "exposure": s[state.BARS_IN] / bars,
         "trades": trades,
-        "commission": s[loop.COMMISSION] / unit,
-        "swap": s[loop.SWAP] / unit,
-        "skipped": s[loop.SKIPS],
+        "commission": s[state.COMMISSION] / unit,
+        "swap": s[state.SWAP] / unit,
+        "skipped": s[state.SKIPS],
     }

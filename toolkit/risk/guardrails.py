@@ -1,10 +1,12 @@
 """Guardrails: rules that may deny an entry, never an exit.
 
-The arithmetic is scalar integer functions, called plainly by the live path and compiled into the backtest loop, so that a
-guard denies the same entries in both. Money is minor units of the account currency; a limit of 0 switches a guard off.
+The arithmetic is scalar integer functions, called plainly by the live path and compiled into the backtest loop, so
+that a guard denies the same entries in both. Money is minor units of the account currency; a limit of 0 switches a
+guard off.
 
-Guards are asked at the moment an entry would be made: the open of a bar, after the exits of the same open. Equity includes
-open profit. The day's base is the equity at the first bar open of the platform's day, before anything happens at that open.
+Guards are asked at the moment an entry would be made: the open of a bar, after the exits of the same open. Equity
+includes open profit. The day's base is the equity at the first bar open of the platform's day, before anything
+happens at that open.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def daily_loss_reached(day_base: int, equity: int, limit_ppm: int) -> bool:
 def cooldown_active(bars_since_exit: int, cooldown_bars: int) -> bool:
     """Whether the bar lies within ``cooldown_bars`` bars after the bar of the last exit (that bar itself included).
 
-    ``bars_since_exit`` is the index of the entry's bar minus that of the exit's bar; negative when there was no exit yet.
+    ``bars_since_exit`` is the index of the entry's bar minus that of the exit's bar; negative when there was no exit
+    yet.
     """
     return cooldown_bars > 0 and 0 <= bars_since_exit <= cooldown_bars
 
@@ -190,7 +193,7 @@ class Guards:
         return cls(**facts)
 
     def at_least_as_tight_as(self, other: Guards) -> bool:
-        """Whether these guards deny everything the other ones deny (a live run may only tighten its version's guards)."""
+        """Whether these guards deny all that the other ones deny (a live run may only tighten its version's)."""
 
         def tighter(mine: Decimal | int | None, theirs: Decimal | int | None) -> bool:
             return theirs is None or (mine is not None and mine <= theirs)

@@ -1,8 +1,8 @@
-"""Turns the plain functions of the loop into one compiled module, kept on disk under the hash of everything it is made of.
+"""Turns the plain functions of the loop into one compiled module, kept on disk under the hash of all it is made of.
 
-numba decides whether its cache is fresh by the file that holds the function, not by the functions it calls; so the sources of
-the rules, the guards and the loop are written together into one generated file, in a folder named after their hash and
-numba's version. Nothing stale can be loaded, and a read-only installation works too.
+numba decides whether its cache is fresh by the file that holds the function, not by the functions it calls; so the
+sources of the rules, the guards and the loop are written together into one generated file, in a folder named after
+their hash and numba's version. Nothing stale can be loaded, and a read-only installation works too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from types import FunctionType, ModuleType
 from platformdirs import user_cache_dir
 
 from toolkit.risk import guardrails, rounding
-from toolkit.simulation import loop, rules
+from toolkit.simulation import events, loop, marking, rules, state
 
 __all__ = ["compiled_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
-_HEADER = '"""Generated from the toolkit\'s own sources; delete the folder at will."""\nimport math\n\nfrom numba import njit\n\n'
+_HEADER = '"""Generated from the toolkit\'s own sources; safe to delete."""\nimport math\n\nfrom numba import njit\n\n'
 
 
 def have_numba() -> bool:
@@ -102,7 +102,7 @@ def compiled_loop() -> ModuleType:
     import numba
 
     with _LOCK:
-        text = _source((rounding, guardrails, rules, loop))
+        text = _source((rounding, guardrails, rules, state, events, marking, loop))
         digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
         path = _writable(kernel_folder() / digest) / "simulation.py"
         if not path.exists():

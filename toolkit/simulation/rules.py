@@ -69,7 +69,7 @@ def entry_side(code: int) -> int:
 
 
 def exit_reason(side: int, code: int) -> int:
-    """Why a decision closes a position of this side: SIGNAL for its own exit, else REVERSE for the opposite entry, else NO_EXIT.
+    """Why a decision closes a position: SIGNAL for the side's exit, else REVERSE for the opposite entry, else NO_EXIT.
 
     Both at once (the usual averages-crossing strategy) is SIGNAL: the exit comes before the entry at the same open.
     """
@@ -250,7 +250,8 @@ def lots_for_risk(
 ) -> tuple[int, bool, int]:
     """Largest volume whose loss at the stop does not exceed the risk, by an exact comparison.
 
-    The volume ``s`` satisfies ``s * stop_points * num / den <= equity_minor * risk_ppm / 10**6``; neither side is rounded.
+    The volume ``s`` satisfies ``s * stop_points * num / den <= equity_minor * risk_ppm / 10**6``; neither side is
+    rounded.
 
     Parameters
     ----------

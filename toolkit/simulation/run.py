@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.simulation import loop
+from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
 from toolkit.simulation.compiled import compiled_loop
 
@@ -139,10 +139,10 @@ class Run:
     daily
         int64 (d,): equity at the last close of each platform day.
     totals
-        The loop's integer state at the end (names in `toolkit.simulation.loop`).
+        The loop's integer state at the end (names in `toolkit.simulation.state`).
     moments
-        The loop's float state: largest fall from a peak of ``equity`` relative to the peak, then the daily returns' mean,
-        sample deviation and downside deviation.
+        The loop's float state: largest fall from a peak of ``equity`` relative to the peak, then the daily returns'
+        mean, sample deviation and downside deviation.
     """
 
     trades: Int64
@@ -156,47 +156,47 @@ class Run:
     def open_trade(self) -> OpenTrade | None:
         """The position that is still open, None when flat."""
         s = self.totals
-        if s[loop.POS] == 0:
+        if s[state.POS] == 0:
             return None
         return OpenTrade(*(int(s[k]) for k in _OPEN_FIELDS))
 
 
-_OPEN_FIELDS = (loop.POS, loop.STEPS, loop.ENTRY_BAR, loop.ENTRY_PRICE, loop.SL, loop.TP, loop.ENTRY_COST)
+_OPEN_FIELDS = (state.POS, state.STEPS, state.ENTRY_BAR, state.ENTRY_PRICE, state.SL, state.TP, state.ENTRY_COST)
 
 
 def parameters(n: int, plan: Plan, terms: Terms, full: bool) -> Int64:
     """Write plan and terms into the loop's parameter array."""
-    p = np.zeros(loop.WIDTH_P, np.int64)
-    p[loop.BARS] = n
-    p[loop.FIXED_STEPS] = terms.fixed_steps
-    p[loop.RISK_PPM] = terms.risk_ppm
-    p[loop.MIN_STEPS] = terms.min_steps
-    p[loop.MAX_STEPS] = terms.max_steps
-    p[loop.COMMISSION_NUM] = terms.costs.commission_num
-    p[loop.COMMISSION_DEN] = terms.costs.commission_den
-    p[loop.SLIPPAGE] = terms.costs.slippage_points
-    p[loop.AT_CLOSE] = terms.at_close
-    p[loop.STOP_REQUIRED] = terms.stop_required
-    p[loop.HAS_TARGET] = plan.rr > 0.0 or plan.target_points is not None
-    p[loop.STOP_STRIDE] = len(plan.stop_points) > 1
-    p[loop.TARGET_STRIDE] = plan.target_points is not None and len(plan.target_points) > 1
-    p[loop.VALUE_STRIDE] = len(terms.value_num) > 1 or len(terms.value_den) > 1
-    p[loop.REVERSES] = terms.reverses
-    p[loop.DAILY_LOSS_PPM] = terms.daily_loss_ppm
-    p[loop.MAX_OPEN_LIMIT] = terms.max_open
-    p[loop.COOLDOWN_BARS] = terms.cooldown_bars
-    p[loop.MAX_SPREAD_POINTS] = terms.max_spread_points
-    p[loop.FULL] = full
+    p = np.zeros(state.WIDTH_P, np.int64)
+    p[state.BARS] = n
+    p[state.FIXED_STEPS] = terms.fixed_steps
+    p[state.RISK_PPM] = terms.risk_ppm
+    p[state.MIN_STEPS] = terms.min_steps
+    p[state.MAX_STEPS] = terms.max_steps
+    p[state.COMMISSION_NUM] = terms.costs.commission_num
+    p[state.COMMISSION_DEN] = terms.costs.commission_den
+    p[state.SLIPPAGE] = terms.costs.slippage_points
+    p[state.AT_CLOSE] = terms.at_close
+    p[state.STOP_REQUIRED] = terms.stop_required
+    p[state.HAS_TARGET] = plan.rr > 0.0 or plan.target_points is not None
+    p[state.STOP_STRIDE] = len(plan.stop_points) > 1
+    p[state.TARGET_STRIDE] = plan.target_points is not None and len(plan.target_points) > 1
+    p[state.VALUE_STRIDE] = len(terms.value_num) > 1 or len(terms.value_den) > 1
+    p[state.REVERSES] = terms.reverses
+    p[state.DAILY_LOSS_PPM] = terms.daily_loss_ppm
+    p[state.MAX_OPEN_LIMIT] = terms.max_open
+    p[state.COOLDOWN_BARS] = terms.cooldown_bars
+    p[state.MAX_SPREAD_POINTS] = terms.max_spread_points
+    p[state.FULL] = full
     return p
 
 
 def first_state(terms: Terms) -> tuple[Int64, npt.NDArray[np.float64]]:
     """State before the first bar."""
-    s = np.zeros(loop.WIDTH_S, np.int64)
-    s[loop.NEXT] = 0 if terms.at_close else 1
-    s[[loop.BALANCE, loop.BASE, loop.PEAK, loop.TROUGH, loop.OPENING]] = terms.balance
-    s[loop.LAST_EXIT] = loop.NEVER
-    return s, np.zeros(loop.WIDTH_F)
+    s = np.zeros(state.WIDTH_S, np.int64)
+    s[state.NEXT] = 0 if terms.at_close else 1
+    s[[state.BALANCE, state.BASE, state.PEAK, state.TROUGH, state.OPENING]] = terms.balance
+    s[state.LAST_EXIT] = state.NEVER
+    return s, np.zeros(state.WIDTH_F)
 
 
 def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> Run:
@@ -216,7 +216,7 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> 
     equity = np.empty(n if full else 0, np.int64)
     trades, skips = _NOTHING, _NOTHING
     num, den = terms.value_num, terms.value_den
-    if p[loop.VALUE_STRIDE]:
+    if p[state.VALUE_STRIDE]:
         num, den = (np.broadcast_to(a, n).copy() if len(a) == 1 else a for a in (num, den))
     target = _NO_TARGET if plan.target_points is None else plan.target_points
     fixed: tuple[Any, ...] = (
@@ -234,12 +234,12 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> 
         return _interpreted(fixed, p, s, f, n, full)
     trades_cap, skips_cap = max(64, n // 64), max(64, n // 256)
     if full:
-        trades, skips = _grown(trades, trades_cap, loop.TRADE_WIDTH), _grown(skips, skips_cap, loop.SKIP_WIDTH)
-    p[loop.TRADE_CAPACITY], p[loop.SKIP_CAPACITY] = trades_cap, skips_cap
-    while module.simulate(*fixed, p, s, f, daily, equity, trades, skips) == loop.GROW:
+        trades, skips = _grown(trades, trades_cap, state.TRADE_WIDTH), _grown(skips, skips_cap, state.SKIP_WIDTH)
+    p[state.TRADE_CAPACITY], p[state.SKIP_CAPACITY] = trades_cap, skips_cap
+    while module.simulate(*fixed, p, s, f, daily, equity, trades, skips) == state.GROW:
         trades_cap, skips_cap = 2 * trades_cap, 2 * skips_cap
-        trades, skips = _grown(trades, trades_cap, loop.TRADE_WIDTH), _grown(skips, skips_cap, loop.SKIP_WIDTH)
-        p[loop.TRADE_CAPACITY], p[loop.SKIP_CAPACITY] = trades_cap, skips_cap
+        trades, skips = _grown(trades, trades_cap, state.TRADE_WIDTH), _grown(skips, skips_cap, state.SKIP_WIDTH)
+        p[state.TRADE_CAPACITY], p[state.SKIP_CAPACITY] = trades_cap, skips_cap
     return _records(trades, skips, equity, daily, s, f, full)
 
 
@@ -258,10 +258,10 @@ def _records(
     f: npt.NDArray[np.float64],
     full: bool,
 ) -> Run:
-    k, m = (int(s[loop.TRADES]), int(s[loop.SKIPS])) if full else (0, 0)
+    k, m = (int(s[state.TRADES]), int(s[state.SKIPS])) if full else (0, 0)
     return Run(
-        trades[: k * loop.TRADE_WIDTH].reshape(k, loop.TRADE_WIDTH),
-        skips[: m * loop.SKIP_WIDTH].reshape(m, loop.SKIP_WIDTH),
+        trades[: k * state.TRADE_WIDTH].reshape(k, state.TRADE_WIDTH),
+        skips[: m * state.SKIP_WIDTH].reshape(m, state.SKIP_WIDTH),
         equity,
         daily,
         s,
@@ -281,12 +281,16 @@ class _Growing(list[int]):
 
 def _interpreted(fixed: tuple[Any, ...], p: Int64, s: Int64, f: npt.NDArray[np.float64], n: int, full: bool) -> Run:
     """The same run by the plain functions on Python integers: exact, and several times faster than on numpy scalars."""
-    p[loop.TRADE_CAPACITY] = p[loop.SKIP_CAPACITY] = 1 << 60
-    columns = [a.tolist() if isinstance(a, np.ndarray) else a for a in fixed]
-    state, floats = s.tolist(), f.tolist()
+    p[state.TRADE_CAPACITY] = p[state.SKIP_CAPACITY] = 1 << 60
+    columns: list[Any] = [a.tolist() if isinstance(a, np.ndarray) else a for a in fixed]
+    whole, floats = s.tolist(), f.tolist()
     equity = [0] * (n if full else 0)
     daily = [0] * len(columns[-1])
     trades, skips = _Growing(), _Growing()
-    loop.simulate(*columns, p.tolist(), state, floats, daily, equity, trades, skips)
-    records = [np.array(a, np.int64) for a in (trades, skips, equity, daily, state)]
-    return _records(*records, np.array(floats), full)
+    simulate: Any = loop.simulate
+    simulate(*columns, p.tolist(), whole, floats, daily, equity, trades, skips)
+
+    def column(values: list[int]) -> Int64:
+        return np.array(values, np.int64)
+
+    return _records(column(trades), column(skips), column(equity), column(daily), column(whole), np.array(floats), full)

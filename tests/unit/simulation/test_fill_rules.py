@@ -1,4 +1,4 @@
-"""Each fill rule of the published list, one hand-made case at a time. Prices are points; spread 2; bars are (o, h, l, c) of the bid."""
+"""Each published fill rule, one hand-made case at a time. Prices are points; spread 2; bars are (o, h, l, c) of the bid."""
 
 from __future__ import annotations
 
@@ -233,9 +233,8 @@ def test_money_rounds_half_away_from_zero():
 def test_daily_loss_counts_from_the_first_open_of_the_platform_day(play):
     """After a loss of 1 % within the day entries are denied; the next day starts afresh."""
     bars = [FLAT, FLAT, bar(900, 900, 900, 900), FLAT, FLAT, FLAT, FLAT]
-    run = play(
-        bars, {0: LONG, 3: LONG, 5: LONG}, fixed_steps=0, balance=100_000, daily_loss=Fraction(1, 100), days=[0] * 5 + [1] * 2
-    )
+    changes = {"fixed_steps": 0, "balance": 100_000, "daily_loss": Fraction(1, 100), "days": [0] * 5 + [1] * 2}
+    run = play(bars, {0: LONG, 3: LONG, 5: LONG}, **changes)
     assert run.skips.tolist() == [[4, 1, 16]]
     assert run.open_trade.entry_bar == 6
 
@@ -259,5 +258,6 @@ def test_cooldown_counts_bars_after_the_bar_of_the_exit(play):
 
 def test_spread_guard_denies_a_wide_quote(play):
     """An entry at a spread above the limit is denied, at the limit it is made."""
-    assert play([FLAT, bar(1000, 1000, 1000, 1000, spread=9), FLAT], {0: LONG}, max_spread=8).skips.tolist() == [[1, 1, 19]]
-    assert play([FLAT, bar(1000, 1000, 1000, 1000, spread=8), FLAT], {0: LONG}, max_spread=8).open_trade is not None
+    wide, narrow = (bar(1000, 1000, 1000, 1000, spread=s) for s in (9, 8))
+    assert play([FLAT, wide, FLAT], {0: LONG}, max_spread=8).skips.tolist() == [[1, 1, 19]]
+    assert play([FLAT, narrow, FLAT], {0: LONG}, max_spread=8).open_trade is not None

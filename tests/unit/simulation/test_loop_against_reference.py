@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolkit.simulation import loop
+from toolkit.simulation import loop, state
 from toolkit.simulation import run as driver
 
 
@@ -115,7 +115,11 @@ def test_loop_equals_reference_on_random_strategies_and_bars(data, make_case, ru
     assert_same(run_case(case), reference(case))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_plain_loop_equals_compiled_loop(data, make_case, run_case, monkeypatch):
     """Without numba the same source gives the same integers and the same floats."""
@@ -147,18 +151,18 @@ def test_totals_are_those_of_the_records(data, make_case, run_case):
     run = run_case(case)
     nets = [t[7] + t[8] + t[9] for t in run.trades.tolist()]
     s = run.totals
-    assert s[loop.TRADES] == len(nets)
-    assert s[loop.WINS] == sum(v > 0 for v in nets)
-    assert s[loop.GROSS_WIN] == sum(v for v in nets if v > 0)
-    assert s[loop.GROSS_LOSS] == -sum(v for v in nets if v <= 0)
-    assert s[loop.COMMISSION] == sum(t[8] for t in run.trades.tolist())
+    assert s[state.TRADES] == len(nets)
+    assert s[state.WINS] == sum(v > 0 for v in nets)
+    assert s[state.GROSS_WIN] == sum(v for v in nets if v > 0)
+    assert s[state.GROSS_LOSS] == -sum(v for v in nets if v <= 0)
+    assert s[state.COMMISSION] == sum(t[8] for t in run.trades.tolist())
     peak, worst = case.balance, 0.0
     for value in run.equity.tolist():
         peak = max(peak, value)
         worst = max(worst, (peak - value) / peak)
-    assert run.moments[loop.MAX_DRAWDOWN] == worst
+    assert run.moments[state.MAX_DRAWDOWN] == worst
     open_cost = 0 if run.open_trade is None else run.open_trade.commission
-    assert s[loop.BALANCE] == case.balance + sum(nets) + open_cost
+    assert s[state.BALANCE] == case.balance + sum(nets) + open_cost
     assert run.daily.tolist() == [run.equity[i] for i in range(len(case.rows)) if i == len(case.rows) - 1 or i % 7 == 6]
 
 

@@ -55,8 +55,9 @@ def _random_sizing(rng: random.Random):
     digits = rng.choice([2, 3, 5])
     pip = Decimal(1).scaleb(1 - digits)
     step = rng.choice(["0.01", "0.1", "1", "0.001"])
+    contract = rng.choice([1, 10, 100, 5000, 100_000 if step == "0.01" else 5])
     facts = Instrument(
-        "TEST", "JPY", pip, rng.choice([1, 10, 100, 1000, 100_000 if step == "0.01" else 5000]), Decimal(step) * rng.choice([1, 1, 5]),
+        "TEST", "JPY", pip, contract, Decimal(step) * rng.choice([1, 1, 5]),
         Decimal(step) * rng.choice([50, 5000, 10**7]), step, digits=digits,
     )  # fmt: skip
     currency = rng.choice(["USD", "USD", "JPY"])
