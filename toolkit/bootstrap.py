@@ -100,14 +100,20 @@ def venue_path(home: Path, account_id: UUID) -> Path:
     return home / "venues" / f"{account_id}.db"
 
 
-def open_paper_venue(account: AccountRecord, settings: Settings) -> TradingPlatform:
-    """Open the paper venue of an account; its journal is made on first use."""
+def open_paper_venue(account: AccountRecord, settings: Settings, **venue: Any) -> TradingPlatform:
+    """Open the paper venue of an account; its journal is made on first use.
+
+    Parameters
+    ----------
+    venue
+        Further arguments of `SimulatedPlatform`, e.g. a script of faults.
+    """
     from toolkit.platforms.simulated import SimulatedPlatform
 
     path = venue_path(settings.home, account.account_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     terms = PaperAccount.from_facts(account.settings["paper"])
-    return SimulatedPlatform(path, terms, login=account.login or None, server=account.server or "paper")
+    return SimulatedPlatform(path, terms, login=account.login or None, server=account.server or "paper", **venue)
 
 
 _PLATFORMS: dict[str, OpenPlatform] = {"simulated": open_paper_venue}

@@ -39,7 +39,8 @@ class Difference:
     trade
         Position in the lists, from 0.
     column
-        One of `COLUMNS`, or ``missing`` / ``extra`` when the live list ends early or goes on.
+        One of `COLUMNS`, or ``missing`` / ``extra`` when the live list ends early or goes on, or ``status`` when the trades
+        are equal but the run did not end as it should.
     backtest, live
         What stands on each side, as text.
     entry_time
@@ -55,6 +56,8 @@ class Difference:
     def __str__(self) -> str:
         if self.column == "missing":
             return f"trade {self.trade + 1} (entered {self.entry_time}) is missing live: backtest has {self.backtest}"
+        if self.column == "status":
+            return f"the run must end {self.backtest}, ended {self.live}"
         if self.column == "extra":
             return f"trade {self.trade + 1} (entered {self.entry_time}) exists only live: {self.live}"
         return (

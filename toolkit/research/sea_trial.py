@@ -10,7 +10,7 @@ The live replay is handed in as a function, so that research does not import liv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from toolkit.clock import from_ns
@@ -33,6 +33,7 @@ def sea_trial(
     account: PaperAccount,
     guards: Guards | None = None,
     live_replay: LiveReplay,
+    conversion: Mapping[str, Bars] | None = None,
     drivers: Drivers | None = None,
     backtest: Callable[..., Any] | None = None,
 ) -> TrialReport:
@@ -48,6 +49,8 @@ def sea_trial(
         What the backtest and the replay run on.
     live_replay
         Runs the spec over the bars through the live path and returns its closed trades.
+    conversion
+        Bars of pairs that convert the quote currency to the account's, by symbol.
     drivers, backtest
         For tests that plant a fault; the real ones when left out.
 
@@ -64,7 +67,7 @@ def sea_trial(
     look_ahead = check_look_ahead(spec, bars, drivers)
     warm_up, measured = measure_warm_up(spec, bars, drivers)
     agree = check_drivers_agree(spec, bars, drivers)
-    replayed, trades = _check_replay(spec, bars, account, guards, live_replay, backtest)
+    replayed, trades = _check_replay(spec, bars, account, guards, live_replay, conversion, backtest)
     return TrialReport.seal(
         name=spec.name,
         spec_hash=spec.hash,
@@ -91,6 +94,7 @@ def _check_replay(
     account: PaperAccount,
     guards: Guards,
     live_replay: LiveReplay,
+    conversion: Mapping[str, Bars] | None,
     backtest: Callable[..., Any] | None,
 ) -> tuple[CheckResult, int]:
     name = "backtest_equals_live"
@@ -98,7 +102,7 @@ def _check_replay(
         from toolkit.research.backtest import backtest as run_backtest
 
         backtest = run_backtest
-    expected = normalise_all(backtest(spec, bars, account=account, guards=guards).trade_records)
+    expected = normalise_all(backtest(spec, bars, account=account, guards=guards, conversion=conversion).trade_records)
     got = normalise_all(live_replay(spec, bars, account, guards))
     difference = first_difference(expected, got)
     if difference is not None:

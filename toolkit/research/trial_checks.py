@@ -156,9 +156,9 @@ def last_unequal(left: Columns, right: Columns) -> int:
     return last
 
 
-def bar_fields(bars: Bars) -> Iterator[tuple[int, float, float, float, float, float | None]]:
+def bar_fields(bars: Bars) -> Iterator[tuple[int, float, float, float, float, float]]:
     """Yield what the live driver is given of each bar: open time in ns, bid open, high, low, close, volume."""
-    volume = bars.volume.tolist() if bars.volume is not None else [None] * len(bars)
+    volume = bars.volume.tolist() if bars.volume is not None else [math.nan] * len(bars)
     return zip(
         bars.ts.tolist(),
         bars.open.tolist(),

@@ -1,0 +1,70 @@
+"""``seatrial halt | resume | account``: the kill switch, and the accounts there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from toolkit.cli.console import Home, engine_of, out
+
+app = typer.Typer(help="The accounts you trade on.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the account.")]
+
+
+def halt(name: Name, home: Home = None, reason: Annotated[str, typer.Option(help="Kept in the audit trail.")] = "halted by hand") -> None:
+    """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
+    from toolkit.live import live_runs  # noqa: PLC0415
+    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+
+    with engine_of(home) as engine:
+        with engine.work(write=False) as work:
+            account = Accounts(work.connection, engine.principal).find(name)
+        live_runs.halt_account(engine, engine.principal, account.account_id, reason=reason)
+        out.print(f"{account.name} is halted: {reason}", markup=False)
+
+
+def resume(name: Name, home: Home = None) -> None:
+    """Release an account's kill switch."""
+    from toolkit.live import live_runs  # noqa: PLC0415
+    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+
+    with engine_of(home) as engine:
+        with engine.work(write=False) as work:
+            account = Accounts(work.connection, engine.principal).find(name)
+        live_runs.resume_account(engine, engine.principal, account.account_id)
+        out.print(f"{account.name} may trade again", markup=False)
+
+
+@app.command("list")
+def list_accounts(home: Home = None) -> None:
+    """List your accounts and those granted to you."""
+    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+
+    with engine_of(home) as engine, engine.work(write=False) as work:
+        found = Accounts(work.connection, engine.principal).all()
+    table = Table()
+    for column in ("name", "platform", "environment", "currency", "gateway", "halted"):
+        table.add_column(column)
+    for account in found:
+        halted = "" if account.halted_at is None else f"since {account.halted_at:%Y-%m-%d %H:%M} UTC: {account.halt_reason}"
+        table.add_row(account.name, account.platform, account.environment, account.currency, account.gateway, halted)
+    out.print(table)
+
+
+@app.command("paper")
+def open_paper(
+    name: Name,
+    home: Home = None,
+    currency: Annotated[str, typer.Option(help="Account currency.")] = "USD",
+    balance: Annotated[str, typer.Option(help="Opening balance.")] = "10000",
+    leverage: Annotated[int, typer.Option(help="Margin is notional over this.")] = 30,
+) -> None:
+    """Open a paper account."""
+    from toolkit.live.paper_accounts import open_paper_account  # noqa: PLC0415
+    from toolkit.simulation.account import PaperAccount  # noqa: PLC0415
+
+    with engine_of(home) as engine:
+        account = open_paper_account(engine, name, PaperAccount(currency=currency, balance=balance, leverage=leverage))
+        out.print(f"paper account {account.name} is open: {balance} {account.currency}, leverage {leverage}", markup=False)

@@ -1,0 +1,25 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+import typer
+
+from toolkit.cli import accounts, demo, runs, service
+
+app = typer.Typer(
+    name="seatrial",
+    help="From a strategy typed in a notebook cell to live execution, tried at sea first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("init")(service.init)
+app.command("run")(runs.run)
+app.command("status")(runs.status)
+app.command("stop")(runs.stop)
+app.command("halt")(accounts.halt)
+app.command("resume")(accounts.resume)
+app.command("panel")(service.panel)
+app.command("doctor")(service.doctor)
+app.add_typer(accounts.app, name="account")

@@ -1,0 +1,40 @@
+"""What the commands share: the engine of this process, and two consoles (people read stderr, programs read stdout)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from toolkit.live.engine import Engine
+from toolkit.settings import Settings
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Data folder; SEATRIAL_HOME or the user's data directory when left out.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def settings_for(home: Path | None) -> Settings:
+    """Return the settings of the environment, in another data folder when one is named."""
+    return Settings() if home is None else Settings(home=home)
+
+
+@contextmanager
+def engine_of(home: Path | None, **overrides: Any) -> Iterator[Engine]:
+    """Open an engine for one command and close it afterwards."""
+    from toolkit.bootstrap import build  # noqa: PLC0415 - `seatrial --help` should not open a database library
+
+    engine = build(settings_for(home), **overrides)
+    try:
+        yield engine
+    finally:
+        engine.close()

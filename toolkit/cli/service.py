@@ -1,0 +1,135 @@
+"""``seatrial init | panel | doctor``: preparing, serving and checking an installation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from toolkit.cli.console import Home, engine_of, out, settings_for
+from toolkit.errors import MissingPackage
+from toolkit.settings import redacted_url
+
+_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
+
+
+def init(home: Home = None) -> None:
+    """Make the data folder and the database, and the users that every process acts as."""
+    with engine_of(home) as engine:
+        out.print(f"data folder {engine.settings.home}", markup=False, soft_wrap=True)
+        out.print(f"database    {redacted_url(engine.settings.effective_database_url)}", markup=False, soft_wrap=True)
+        out.print(f"you are     {engine.principal.name}; runs act as {engine.service.name}", markup=False)
+
+
+def panel(
+    home: Home = None,
+    run: Annotated[str | None, typer.Option(help="Open the page of this run.")] = None,
+    port: Annotated[int, typer.Option(help="TCP port on this machine.")] = 5006,
+) -> None:
+    """Serve the page on this machine until interrupted."""
+    run_id = None
+    if run is not None:
+        from toolkit.store.runs import Runs  # noqa: PLC0415
+
+        with engine_of(home) as engine, engine.work(write=False) as work:
+            run_id = Runs(work.connection, engine.principal).find(run).live_run_id
+    serve_panel(home, run=run_id, port=port)
+
+
+def serve_panel(home: Path | None, *, run: UUID | None = None, port: int = 5006) -> None:
+    """Run ``panel serve`` on the page, bound to this machine only.
+
+    Raises
+    ------
+    MissingPackage
+        When Panel is not installed.
+    """
+    if util.find_spec("panel") is None:
+        raise MissingPackage("the page needs Panel: pip install 'seatrial[panel]'")
+    page = util.find_spec("panel_app")
+    if page is None or page.origin is None:
+        raise MissingPackage("the page is not installed: pip install 'seatrial[panel]'")
+    script = Path(page.origin).with_name("app.py")
+    address = f"http://127.0.0.1:{port}/app" + (f"?run={run}" if run is not None else "")
+    out.print(f"the page is at {address} (Ctrl+C ends it)", markup=False, soft_wrap=True)
+    environment = {**os.environ, "SEATRIAL_HOME": str(settings_for(home).home)}
+    command = [sys.executable, "-m", "panel", "serve", str(script), "--address", "127.0.0.1", "--port", str(port)]
+    try:
+        subprocess.run(command, env=environment, check=True)  # noqa: S603 - our own interpreter and script
+    except KeyboardInterrupt:
+        return
+
+
+def doctor(home: Home = None) -> None:
+    """Check this installation: Python, packages, data folder, database, clock; exit 1 when something is wrong."""
+    settings = settings_for(home)
+    good = True
+
+    def line(ok: bool, name: str, said: str) -> None:
+        nonlocal good
+        good = good and ok
+        out.print(f"{'ok  ' if ok else 'FAIL'} {name:<12} {said}", markup=False, soft_wrap=True)
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    line((3, 11) <= sys.version_info[:2] < (3, 14), "python", version)
+    for name in ("numpy", "sqlalchemy", "pydantic"):
+        line(True, name, metadata.version(name))
+    for name, extra in (("numba", "research"), ("pandas", "research"), ("panel", "panel")):
+        found = util.find_spec(name) is not None
+        out.print(f"{'ok  ' if found else '    '} {name:<12} {metadata.version(name) if found else f'not installed (extra {extra})'}")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    kind = file_system_of(settings.home)
+    url = settings.effective_database_url
+    if url.startswith("sqlite"):
+        line(kind not in _NETWORK_FILE_SYSTEMS, "data folder", f"{settings.home} on {kind or 'an unknown file system'}")
+        if kind in _NETWORK_FILE_SYSTEMS:
+            out.print("     SQLite must be on a local disk, was on a network file system: set SEATRIAL_HOME, or use PostgreSQL")
+    else:
+        line(True, "data folder", str(settings.home))
+    with engine_of(home) as engine:
+        line(*_database_check(engine))
+        skew = _clock_skew(engine)
+        line(abs(skew) < 2.0, "clock", f"database and host differ by {skew:+.3f} s")
+    if not good:
+        raise typer.Exit(1)
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that holds ``path``, as the kernel names it; empty where that is not known."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    target = str(path.resolve())
+    for entry in mounts.read_text(encoding="utf-8").splitlines():
+        fields = entry.split()
+        point = fields[1].replace("\\040", " ")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def _database_check(engine: Any) -> tuple[bool, str, str]:
+    from toolkit.store.audit import first_broken_row  # noqa: PLC0415
+
+    with engine.work(write=False) as work:
+        broken = first_broken_row(work.connection)
+    where = redacted_url(engine.settings.effective_database_url)
+    return broken is None, "database", f"{where}, schema current, audit chain " + ("intact" if broken is None else f"broken at row {broken}")
+
+
+def _clock_skew(engine: Any) -> float:
+    from sqlalchemy import text  # noqa: PLC0415
+
+    postgres = engine.database.dialect.name == "postgresql"
+    query = "SELECT extract(epoch FROM clock_timestamp())" if postgres else "SELECT (julianday('now') - 2440587.5) * 86400.0"
+    with engine.work(write=False) as work:
+        there = float(work.connection.execute(text(query)).scalar())
+    return there - float(engine.now().timestamp())

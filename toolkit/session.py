@@ -1,0 +1,249 @@
+"""The notebook's words for what happens outside research: accounts, promotion, runs, and the kill switch.
+
+They work on an engine that is built on first use from the environment's settings. `use` puts another in its place.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from toolkit.bootstrap import build
+from toolkit.errors import RunError, must_be
+from toolkit.live import live_runs
+from toolkit.live.engine import Engine
+from toolkit.live.feed import Replay
+from toolkit.live.host import RunThread, host_run
+from toolkit.live.paper_accounts import open_paper_account as _open_paper_account
+from toolkit.live.promotion import promote as _promote
+from toolkit.live.run_handle import LiveRunHandle
+from toolkit.market import Bars
+from toolkit.research.comparison import TradeRecord, normalise_all
+from toolkit.research.sea_trial import sea_trial as _sea_trial
+from toolkit.research.trial_report import TrialReport
+from toolkit.risk.guardrails import Guards
+from toolkit.settings import Settings
+from toolkit.simulation.account import PaperAccount
+from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.runs import Runs, VersionRecord, trades_of
+from toolkit.strategy.spec import StrategySpec
+
+_guard = threading.RLock()
+_default: list[Engine] = []
+_threads: dict[UUID, RunThread] = {}
+
+
+def default_engine() -> Engine:
+    """Return this process's engine, building it from the environment on first use."""
+    with _guard:
+        if not _default:
+            _default.append(build())
+            atexit.register(close)
+        return _default[0]
+
+
+def use(engine: Engine | None) -> None:
+    """Let the words of this module work on another engine; None goes back to one built from the environment."""
+    with _guard:
+        leave_all()
+        _default.clear()
+        if engine is not None:
+            _default.append(engine)
+
+
+def close() -> None:
+    """Stop hosting, give journals and connections back. Runs stay RUNNING; ``seatrial run ID`` takes them up."""
+    with _guard:
+        leave_all()
+        for engine in _default:
+            engine.close()
+        _default.clear()
+
+
+def leave_all() -> None:
+    """Stop the threads that host runs in this process."""
+    for thread in list(_threads.values()):
+        thread.leave()
+    _threads.clear()
+
+
+def open_paper_account(name: str, account: PaperAccount) -> AccountRecord:
+    """Register a paper account, or return the one of that name and those terms."""
+    return _open_paper_account(default_engine(), name, account)
+
+
+def account(name: str) -> AccountRecord:
+    """Return an account of yours by name."""
+    engine = default_engine()
+    with engine.work(write=False) as work:
+        return Accounts(work.connection, engine.principal).find(name)
+
+
+def sea_trial(
+    strategy: Any,
+    bars: Bars,
+    *,
+    account: PaperAccount,
+    guards: Guards | None = None,
+    conversion: Mapping[str, Bars] | None = None,
+) -> TrialReport:
+    """Put a strategy through the four checks between research and live; see `toolkit.research.sea_trial`.
+
+    The live replay runs through the real execution path in a temporary data folder; nothing of it stays.
+    """
+
+    def live_replay(spec: StrategySpec, series: Bars, terms: PaperAccount, limits: Guards) -> list[TradeRecord]:
+        return replay_in_temporary_home(spec, series, account=terms, guards=limits, conversion=conversion)
+
+    return _sea_trial(strategy, bars, account=account, guards=guards, live_replay=live_replay, conversion=conversion)
+
+
+def replay_in_temporary_home(
+    strategy: Any,
+    bars: Bars,
+    *,
+    account: PaperAccount,
+    guards: Guards | None = None,
+    conversion: Mapping[str, Bars] | None = None,
+) -> list[TradeRecord]:
+    """Run a strategy over bars on the live path, in a data folder of its own, and return its closed trades.
+
+    Raises
+    ------
+    RunError
+        When the run ended in ERROR; the message is the run's own.
+    """
+    from toolkit.live.rehearsal import rehearsal_version  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="seatrial-", ignore_cleanup_errors=True) as folder:
+        settings = Settings(home=Path(folder), database_url="", gateway="local")  # type: ignore[arg-type]
+        engine = build(settings)
+        try:
+            record = _open_paper_account(engine, "sea-trial", account)
+            version = rehearsal_version(engine, StrategySpec.from_strategy(strategy), bars, guards or Guards())
+            run = live_runs.create_live_run(
+                engine,
+                engine.principal,
+                version,
+                record.account_id,
+                symbols=[bars.symbol],
+                timeframe=str(bars.timeframe),
+                feed=Replay(bars, conversion=tuple((conversion or {}).values())),
+                capital=account.balance,
+            )
+            live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
+            host_run(engine, run.live_run_id)
+            ended = live_runs.get_run(engine, engine.principal, run.live_run_id)
+            if ended.status != "STOPPED":
+                raise RunError(f"the live replay of the sea trial ended in {ended.status}: {ended.last_error}")
+            with engine.work(write=False) as work:
+                rows = trades_of(work.connection, run.live_run_id)
+            return normalise_all([row._asdict() for row in rows if row.status == "closed"])
+        finally:
+            engine.close()
+
+
+def promote(
+    strategy: Any,
+    *,
+    trial: TrialReport,
+    note: str = "",
+    bot: str | None = None,
+    guards: Guards | None = None,
+    bars: Bars | None = None,
+    statistics: Mapping[str, Any] | None = None,
+) -> VersionRecord:
+    """Store a strategy as a BotVersion; see `toolkit.live.promotion.promote`."""
+    return _promote(
+        default_engine(), strategy, trial=trial, note=note, bot=bot, guards=guards, bars=bars, statistics=statistics
+    )
+
+
+def start(
+    version: VersionRecord,
+    *,
+    account: str,
+    symbols: Sequence[str],
+    timeframe: str,
+    stage: str = "paper",
+    feed: Replay | None = None,
+    capital: Decimal | int | str | None = None,
+    guards: Guards | None = None,
+    host: str = "notebook",
+) -> LiveRunHandle:
+    """Create and start a LiveRun; with ``host="notebook"`` a thread of this process hosts it.
+
+    Parameters
+    ----------
+    account
+        Name of an account of yours.
+    host
+        ``notebook``: a thread here; ``workers``: whoever runs ``seatrial worker``; ``none``: nobody yet.
+    """
+    if host not in ("notebook", "workers", "none"):
+        raise RunError(must_be("host", "'notebook', 'workers' or 'none'", repr(host), "leave it out to host the run here"))
+    engine = default_engine()
+    with engine.work(write=False) as work:
+        record = Accounts(work.connection, engine.principal).find(account)
+    run = live_runs.create_live_run(
+        engine,
+        engine.principal,
+        version,
+        record.account_id,
+        symbols=symbols,
+        timeframe=timeframe,
+        stage=stage,
+        feed=feed,
+        capital=capital,
+        guards=guards,
+        host=host,
+    )
+    live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
+    if host == "notebook":
+        _threads[run.live_run_id] = RunThread(engine, run.live_run_id)
+    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id))
+
+
+def run(run_id: UUID | str) -> LiveRunHandle:
+    """Return a run by its id, or by the beginning of it."""
+    engine = default_engine()
+    with engine.work(write=False) as work:
+        found = Runs(work.connection, engine.principal).find(str(run_id))
+    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id))
+
+
+def runs() -> list[LiveRunHandle]:
+    """Return your runs, oldest first."""
+    engine = default_engine()
+    found = live_runs.list_runs(engine, engine.principal)
+    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id)) for r in found]
+
+
+def halt(account: str, reason: str = "halted by hand") -> None:
+    """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
+    engine = default_engine()
+    live_runs.halt_account(engine, engine.principal, _account_id(engine, account), reason=reason)
+
+
+def resume(account: str) -> None:
+    """Release an account's kill switch."""
+    engine = default_engine()
+    live_runs.resume_account(engine, engine.principal, _account_id(engine, account))
+
+
+def _account_id(engine: Engine, name: str) -> UUID:
+    with engine.work(write=False) as work:
+        return Accounts(work.connection, engine.principal).find(name).account_id
+
+
+def version_facts(version: VersionRecord) -> dict[str, Any]:
+    """Return a version's evidence as data."""
+    facts: dict[str, Any] = json.loads(version.evidence_json)
+    return facts
