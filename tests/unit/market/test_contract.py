@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +68,9 @@ def test_w14_converts_to_the_account_currency():
 
 def test_w05_converts_at_the_closing_bid():
     """W05: 290 CAD at 1.2449 is 232.95 USD."""
-    assert round_money(profit(units("CAD"), BUY, 100_000, "1.2420", "1.2449", Rate.of("1.2449").inverse), "USD") == D("232.95")
+    assert round_money(
+        profit(units("CAD"), BUY, 100_000, "1.2420", "1.2449", Rate.of("1.2449").inverse), "USD"
+    ) == D("232.95")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,13 @@ def test_w06_position_size():
     """W06: USD 5,000, 1 %, 200 pips of EUR/USD is 2,500 units at USD 0.25 a pip."""
     unit = units("USD")
     found = calculate_position_size(
-        side=BUY, quote=Quote("1.3", "1.3"), stop_loss="1.28", equity=5000, risk_percent=1, instrument=unit, quote_to_account=1
+        side=BUY,
+        quote=Quote("1.3", "1.3"),
+        stop_loss="1.28",
+        equity=5000,
+        risk_percent=1,
+        instrument=unit,
+        quote_to_account=1,
     )
     assert found.stop_distance_pips == 200
     assert found.lots == 2500
@@ -123,7 +132,17 @@ def test_w22_losses_at_the_stop_price_rate(lots, loss):
         (find_instrument("EURUSD"), 1, "1.1", 30, 1, "forex_no_leverage", "100000"),
         (find_instrument("US30"), 2, 40000, 30, 1, "cfd", "80000"),
     ],
-    ids=["W13", "W15", "W18", "W25", "nautilus 50", "nautilus 10", "nautilus maint", "MQL5 no leverage", "MQL5 CFD"],
+    ids=[
+        "W13",
+        "W15",
+        "W18",
+        "W25",
+        "nautilus 50",
+        "nautilus 10",
+        "nautilus maint",
+        "MQL5 no leverage",
+        "MQL5 CFD",
+    ],
 )
 def test_published_margins(instrument, lots, price, leverage, rate, mode, want):
     """Each calculation mode gives the published margin."""
@@ -134,7 +153,9 @@ def test_cfd_index_margin_uses_the_tick():
     """MQL5 CFDINDEX: lots x contract x price x tick value / tick size."""
     index = units("EUR", "1", 1)
     assert margin(index, 2, 100, leverage=30, mode="cfd_index", tick_size="0.5", tick_value="12.5") == 5000
-    with pytest.raises(BadInput, match="tick_size and tick_value must be given for cfd_index, was missing: ask the platform"):
+    with pytest.raises(
+        BadInput, match="tick_size and tick_value must be given for cfd_index, was missing: ask the platform"
+    ):
         margin(index, 2, 100, leverage=30, mode="cfd_index")
     with pytest.raises(BadInput, match="margin mode must be a known one, was 'x'"):
         margin(index, 2, 100, leverage=30, mode="x")
@@ -142,31 +163,45 @@ def test_cfd_index_margin_uses_the_tick():
 
 def test_w25_w26_w27_roll_up_as_metatrader_did():
     """W25 to W27: profits, margins and the account's equity, free margin and level of the gym-mtsim run on MT5 data."""
-    # The fee of that run is a price distance paid once; profit converts at the closing price.
+    # The run's fee is a price distance paid once; profit converts at the day's close, GBP margin at the closes of entry:
+    # USDJPY 109.712 and USDCAD 1.25283 on 2021-09-03, USDCAD 1.26057 on 2021-08-30 (see the next test).
     usdjpy, gbpcad = find_instrument("USDJPY"), find_instrument("GBPCAD")
     first = profit(usdjpy, SELL, 2, "110.025", D("109.712") + D("0.010"), Rate.of("109.712").inverse)
+    second = profit(gbpcad, BUY, 1, "1.73389", D("1.73626") - D("0.0003"), Rate.of("1.25283").inverse)
     assert round(first, 6) == D("552.355257")
-    # W26's USDCAD close is not printed; profit and margin were converted at one rate, so one follows from the other.
-    to_usd = Rate.of("165.225928") * Rate.of(profit(gbpcad, BUY, 1, "1.73389", D("1.73626") - D("0.0003"))).inverse
-    margin_cad = margin(gbpcad, 1, "1.73389", leverage=100, to_account=Rate.of("1.73389"))
-    assert margin_cad == D("1733.89")
-    to_open = Rate.of("1375.480933") * Rate.of(margin_cad).inverse
-    assert D("1.25") < to_usd.inverse.decimal < D("1.27")
-    assert D("1.25") < to_open.inverse.decimal < D("1.27")
-    second = profit(gbpcad, BUY, 1, "1.73389", D("1.73626") - D("0.0003"), to_usd)
-    blocked = margin(usdjpy, 2, "110.025", leverage=100) + margin(
-        gbpcad, 1, "1.73389", leverage=100, to_account=Rate.of("1.73389") * to_open
-    )
-    equity = 10_000 + first + second
-    assert round(equity, 5) == D("10717.58119")
-    assert round(blocked, 5) == D("3375.48093")
-    assert round(equity - blocked, 5) == D("7342.10025")
-    assert round(equity / blocked, 7) == D("3.1751272")
+    assert round(second, 6) == D("165.225928")
+    blocked_jpy = margin(usdjpy, 2, "110.025", leverage=100)
+    gbp_to_usd = Rate.of("1.73389") * Rate.of("1.26057").inverse
+    blocked_gbp = margin(gbpcad, 1, "1.73389", leverage=100, to_account=gbp_to_usd)
+    assert blocked_jpy == 2000
+    assert round(blocked_gbp, 6) == D("1375.480933")
+    equity, blocked = 10_000 + first + second, blocked_jpy + blocked_gbp
+    assert round(equity, 10) == round(D("10717.58118589908"), 10)
+    assert round(blocked, 10) == round(D("3375.480933228619"), 10)
+    assert round(equity - blocked, 10) == round(D("7342.1002526704615"), 10)
+    assert round(equity / blocked, 13) == round(D("3.1751271592500743"), 13)
+
+
+def test_the_rates_of_w25_and_w26_are_those_of_the_data(real):
+    """mt5: the closes used above stand in the daily file of that run."""
+    frame = pd.read_parquet(real("mt5_7pairs_d1_20210505_0903.parquet"))
+    closes = {
+        (s, str(t.date())): round(c, 5) for s, t, c in zip(frame.symbol, frame.ts, frame.close, strict=True)
+    }
+    assert closes["USDJPY", "2021-09-03"] == 109.712
+    assert closes["USDCAD", "2021-09-03"] == 1.25283
+    assert closes["USDCAD", "2021-08-30"] == 1.26057
+    assert closes["GBPCAD", "2021-08-30"] == 1.73389
+    assert closes["GBPCAD", "2021-09-03"] == 1.73626
 
 
 @pytest.mark.parametrize(
     ("symbol", "entry", "exit_", "pips"),
-    [("EURUSD", "1.23456", "1.23956", 50), ("USDJPY", "100.30", "99.90", -40), ("EURGBP", "0.89012", "0.90012", 100)],
+    [
+        ("EURUSD", "1.23456", "1.23956", 50),
+        ("USDJPY", "100.30", "99.90", -40),
+        ("EURGBP", "0.89012", "0.90012", 100),
+    ],
 )
 def test_lean_pips(symbol, entry, exit_, pips):
     """LEAN's ForexHolding cases: the pips of a price move."""
@@ -225,7 +260,9 @@ def test_numbers_that_cannot_be_are_refused(call, message):
         call(find_instrument("EURUSD"))
 
 
-@given(st.integers(50_000, 200_000), st.integers(50_000, 200_000), st.integers(1, 10_000), st.integers(1, 10**6))
+@given(
+    st.integers(50_000, 200_000), st.integers(50_000, 200_000), st.integers(1, 10_000), st.integers(1, 10**6)
+)
 def test_profit_is_antisymmetric_and_equals_pips_times_pip_value(opened, closed, steps, num):
     """A SELL earns what a BUY loses, and profit is pips x pip value x lots where the rate is a finite decimal."""
     eurusd = find_instrument("EURUSD")

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import BadInput, ConversionRateMissing
-from toolkit.market import Instrument, Quote, Rate, RatesTable, find_instrument, find_rate, load_rates, mid_rate, rate_from_quote
+from toolkit.market import (
+    Instrument,
+    Quote,
+    Rate,
+    RatesTable,
+    find_instrument,
+    find_rate,
+    load_rates,
+    mid_rate,
+    rate_from_quote,
+)
 
 USDJPY = (find_instrument("USDJPY"), Quote("110.100", "110.130"))
 AUDUSD = (find_instrument("AUDUSD"), Quote("0.80000", "0.80010"))
@@ -54,14 +64,18 @@ def test_one_pair_is_preferred_to_two():
 
 def test_a_missing_rate_is_an_error_and_never_one():
     """With only AUDUSD known, USD to JPY is missing; three pairs in a row are not tried."""
-    with pytest.raises(ConversionRateMissing, match=r"rate USD to JPY must be known, was missing \(pairs given: AUDUSD\): add"):
+    with pytest.raises(
+        ConversionRateMissing, match=r"rate USD to JPY must be known, was missing \(pairs given: AUDUSD\): add"
+    ):
         find_rate("USD", "JPY", [AUDUSD])
     with pytest.raises(ConversionRateMissing, match=r"pairs given: none"):
         find_rate("USD", "JPY", [])
     gbpeur = (Instrument("EURGBP", "GBP", "0.0001", 1, 1, 1, 1, base_currency="EUR"), Quote("0.83", "0.84"))
     with pytest.raises(ConversionRateMissing):
         find_rate("GBP", "JPY", [gbpeur, EURUSD, USDJPY])
-    with pytest.raises(ConversionRateMissing, match=r"conversion pair must be one of EUR and JPY, was USDJPY: give a quote of"):
+    with pytest.raises(
+        ConversionRateMissing, match=r"conversion pair must be one of EUR and JPY, was USDJPY: give a quote of"
+    ):
         rate_from_quote(*USDJPY, "EUR", "JPY")
 
 
@@ -125,9 +139,24 @@ def test_a_hole_in_a_column_falls_back_to_the_row_before():
 @pytest.mark.parametrize(
     ("frm", "to", "at", "message"),
     [
-        ("EUR", "USD", datetime(2025, 1, 1, tzinfo=UTC), r"rate EUR to USD at 2025-01-01T.* was missing: use a table that covers"),
-        ("EUR", "USD", datetime(2025, 1, 20, tzinfo=UTC), r"must be known and at most 10 days old, was last of 2025-01-0\d"),
-        ("EUR", "XXX", datetime(2025, 1, 6, tzinfo=UTC), r"currency must be one of EUR USD JPY, was XXX: add its column"),
+        (
+            "EUR",
+            "USD",
+            datetime(2025, 1, 1, tzinfo=UTC),
+            r"rate EUR to USD at 2025-01-01T.* was missing: use a table that covers",
+        ),
+        (
+            "EUR",
+            "USD",
+            datetime(2025, 1, 20, tzinfo=UTC),
+            r"must be known and at most 10 days old, was last of 2025-01-0\d",
+        ),
+        (
+            "EUR",
+            "XXX",
+            datetime(2025, 1, 6, tzinfo=UTC),
+            r"currency must be one of EUR USD JPY, was XXX: add its column",
+        ),
     ],
 )
 def test_no_rate_is_made_up(frm, to, at, message):
@@ -138,7 +167,9 @@ def test_no_rate_is_made_up(frm, to, at, message):
 
 def test_bad_tables_are_refused():
     """Naive or unsorted times and rates of 0 are refused."""
-    with pytest.raises(BadInput, match=r"ts must be a column of tz-aware times, was missing or naive: use .*tz_localize"):
+    with pytest.raises(
+        BadInput, match=r"ts must be a column of tz-aware times, was missing or naive: use .*tz_localize"
+    ):
         load_rates(DAYS.assign(ts=DAYS.ts.dt.tz_localize(None)))
     with pytest.raises(BadInput, match="later than the row before"):
         load_rates(DAYS.iloc[::-1])

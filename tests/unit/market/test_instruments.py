@@ -91,21 +91,30 @@ def test_points_and_prices_round_trip(points, digits):
     ("changes", "message"),
     [
         ({"symbol": " EURUSD"}, "symbol must be a name without spaces around it, was ' EURUSD'"),
-        ({"quote_currency": "usd"}, "quote_currency of EURUSD must be an upper-case code such as USD, was 'usd'"),
+        (
+            {"quote_currency": "usd"},
+            "quote_currency of EURUSD must be an upper-case code such as USD, was 'usd'",
+        ),
         ({"base_currency": "E"}, "base_currency of EURUSD must be an upper-case code"),
         ({"pip_size": 0}, "pip_size of EURUSD must be above 0, was 0: take it from the platform"),
         ({"contract_size": -1}, "contract_size of EURUSD must be above 0, was -1"),
         ({"volume_step": "nan"}, "volume_step of EURUSD must be finite, was nan"),
         ({"volume_min": "much"}, "volume_min of EURUSD must be a number, was 'much'"),
         ({"volume_max": None}, "volume_max of EURUSD must be a number, was None"),
-        ({"volume_max": "0.001"}, "volume_max of EURUSD must be at least volume_min 0.01, was 0.001: swap the two"),
+        (
+            {"volume_max": "0.001"},
+            "volume_max of EURUSD must be at least volume_min 0.01, was 0.001: swap the two",
+        ),
         ({"digits": 3}, "pip_size of EURUSD must be a multiple of the point 0.001, was 0.0001: correct digits"),
         ({"digits": 12}, "digits of EURUSD must be a whole number from 0 to 9, was 12"),
         ({"digits": "5"}, "digits of EURUSD must be a whole number"),
         ({"default_spread_pips": -1}, "default_spread_pips of EURUSD must be 0 or more, was -1"),
         ({"margin_mode": "x"}, "margin_mode of EURUSD must be one of forex .*, was 'x'"),
         ({"swap_mode": "x"}, "swap_mode of EURUSD must be one of none .*, was 'x'"),
-        ({"swap_triple_weekday": 7}, r"swap_triple_weekday of EURUSD must be 0 \(Monday\) to 6, was 7: Wednesday is 2"),
+        (
+            {"swap_triple_weekday": 7},
+            r"swap_triple_weekday of EURUSD must be 0 \(Monday\) to 6, was 7: Wednesday is 2",
+        ),
     ],
 )
 def test_contradictory_facts_are_refused(changes, message):
@@ -127,15 +136,19 @@ def test_facts_round_trip_and_are_canonical():
 
 def test_unknown_and_missing_facts_are_refused():
     """A stored fact that this version does not know is an error, not a silent loss."""
-    with pytest.raises(BadInput, match="instrument facts must be known names, was colour: use .*pip_size"):
+    with pytest.raises(BadInput, match=r"instrument facts must be known names, was colour: use .*pip_size"):
         Instrument.from_facts({**GOOD, "colour": 1})
-    with pytest.raises(BadInput, match="instrument facts must be complete, was without pip_size, volume_step: add"):
+    with pytest.raises(
+        BadInput, match=r"instrument facts must be complete, was without pip_size, volume_step: add"
+    ):
         Instrument.from_facts({k: v for k, v in GOOD.items() if k not in ("pip_size", "volume_step")})
 
 
 def test_an_unknown_symbol_names_close_matches_and_the_way_out():
     """The refusal suggests names and says how to give the facts oneself."""
-    with pytest.raises(UnknownSymbol, match=r"was 'EURUSDx': did you mean EURUSD .* with instrument=Instrument\("):
+    with pytest.raises(
+        UnknownSymbol, match=r"was 'EURUSDx': did you mean EURUSD .* with instrument=Instrument\("
+    ):
         find_instrument("EURUSDx")
     with pytest.raises(UnknownSymbol, match=r"was 'QQQQQQQQ': otherwise give its contract facts"):
         find_instrument("QQQQQQQQ")
@@ -213,8 +226,8 @@ def test_quotes_refuse_what_cannot_be_traded():
     ):
         with pytest.raises(QuoteError, match=message):
             Quote(bid, ask)
-    with pytest.raises(QuoteError, match="time must be tz-aware, was naive"):
-        Quote(1, 2, datetime(2025, 1, 1))
+    with pytest.raises(QuoteError, match=r"time must be tz-aware, was naive"):
+        Quote(1, 2, datetime(2025, 1, 1))  # noqa: DTZ001
 
 
 def test_sides_have_signs_and_opposites():
@@ -228,5 +241,5 @@ def test_sides_have_signs_and_opposites():
 def test_money_digits_by_currency():
     """Money is booked in the currency's minor unit."""
     assert [money_digits(c) for c in ("USD", "EUR", "JPY", "KWD", "HUF", "BTC")] == [2, 2, 0, 3, 2, 8]
-    with pytest.raises(BadInput, match="currency must be a code of 3 to 5 letters such as USD, was '\\$'"):
+    with pytest.raises(BadInput, match=r"currency must be a code of 3 to 5 letters such as USD, was '\$'"):
         money_digits("$")

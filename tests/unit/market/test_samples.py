@@ -53,5 +53,7 @@ def test_the_sample_is_eurusd_h1_of_2017():
 
 def test_an_unknown_sample_lists_what_there_is():
     """Asking for another sample names the ones shipped."""
-    with pytest.raises(BadInput, match=r"sample must be one of EURUSD H1, was GBPUSD H1: load your own data with load_bars"):
+    with pytest.raises(
+        BadInput, match=r"sample must be one of EURUSD H1, was GBPUSD H1: load your own data with load_bars"
+    ):
         sample_bars("GBPUSD", "H1")
