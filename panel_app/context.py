@@ -1,41 +1,45 @@
-"""What every session of this process shares, made when the first session needs it: settings, database, data store."""
+"""What every session of this process shares, made when the first session needs it: the engine and its data store."""
 
 from __future__ import annotations
 
 from threading import Lock
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine as Database
 
 from panel_app.data_store import DataStore
-from toolkit.settings import Settings
-from toolkit.store.accounts import LOCAL_USER, find_user
-from toolkit.store.engine import make_engine
+from toolkit.live.engine import Engine
 from toolkit.store.queries import Reader
 
 _lock = Lock()
-_store: DataStore | None = None
+_engine: Engine | None = None
+_stores: WeakKeyDictionary[Database, DataStore] = WeakKeyDictionary()
 
 
-def open_store(settings: Settings | None = None, *, user: str = LOCAL_USER) -> DataStore:
-    """Return a data store on the database of the settings, looking as that user.
+def store_of(engine: Engine) -> DataStore:
+    """Return the data store over an engine's database, the same one each time; for the page and for notebooks alike."""
+    with _lock:
+        store = _stores.get(engine.database)
+        if store is None:
+            store = DataStore(engine.database, engine.settings.home, engine.principal)
+            _stores[engine.database] = store
+        return store
 
-    Raises
-    ------
-    NotFound
-        When there is no such user yet: nothing was ever run here.
-    """
-    settings = settings or Settings()
-    engine = make_engine(settings.effective_database_url)
-    with engine.connect() as connection:
-        principal = find_user(connection, user)
-    return DataStore(engine, settings.home, principal)
+
+def shared_engine() -> Engine:
+    """Return the engine of this process, built from the settings the first time; it opens no platform session."""
+    from toolkit.bootstrap import build
+
+    global _engine  # noqa: PLW0603 - one per process is the point
+    with _lock:
+        if _engine is None:
+            _engine = build()
+        return _engine
 
 
 def shared_store() -> DataStore:
     """Return the one data store of this process."""
-    global _store
-    with _lock:
-        if _store is None:
-            _store = open_store()
-        return _store
+    return store_of(shared_engine())
 
 
 def reader_of_session(store: DataStore) -> Reader:

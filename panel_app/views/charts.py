@@ -220,8 +220,9 @@ class PriceChart:
         wick = {"color": theme.CANDLE, "line_width": 1}
         plot.segment("x", "high", "x", "top", source=self.candles, **wick)
         plot.segment("x", "bottom", "x", "low", source=self.candles, **wick)
-        body = plot.vbar(
-            "x", width="width", top="top", bottom="bottom", source=self.candles,
+        # Not vbar: bokeh clamps bars outside the view to its edge, where their outlines pile up as a line.
+        body = plot.rect(
+            "x", "middle", width="width", height="height", source=self.candles,
             line_color=theme.CANDLE, fill_color=theme.CANDLE, fill_alpha="fill",
         )  # fmt: skip
         plot.add_tools(

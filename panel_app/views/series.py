@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toolkit.store.records import TradeRow
 
 Columns = dict[str, NDArray[Any]]
-CANDLE_COLUMNS = ("x", "width", "ms", "open", "high", "low", "close", "top", "bottom", "fill")
+CANDLE_COLUMNS = ("x", "width", "ms", "open", "high", "low", "close", "top", "bottom", "middle", "height", "fill")
 
 
 def merge_factor(count: int, most: int) -> int:
@@ -37,7 +37,7 @@ def candles(bars: Bars, start: int, stop: int, factor: int = 1) -> Columns:
     -------
     dict
         ``x`` centre and ``width`` in bar numbers, ``ms`` open time in epoch milliseconds, ``open high low close`` (bid),
-        ``top`` and ``bottom`` of the body, ``fill`` its opacity: falling bars are solid.
+        ``top``, ``bottom``, ``middle`` and ``height`` of the body, ``fill`` its opacity: falling bars are solid.
     """
     start = max(0, (start // factor) * factor)
     stop = min(stop, len(bars))
@@ -60,6 +60,8 @@ def candles(bars: Bars, start: int, stop: int, factor: int = 1) -> Columns:
         "close": closed,
         "top": np.maximum(opened, closed),
         "bottom": np.minimum(opened, closed),
+        "middle": (opened + closed) / 2.0,
+        "height": np.abs(closed - opened),
         "fill": np.where(closed >= opened, 0.12, 1.0),
     }
 

@@ -18,7 +18,7 @@ from toolkit import clock
 from toolkit.live.feed import FeedSpec, store_bars
 from toolkit.market import Bars, Timeframe
 from toolkit.store import models as m
-from toolkit.store.engine import make_engine
+from toolkit.store.engine import open_database
 
 START = datetime(2017, 1, 2, tzinfo=UTC)
 
@@ -53,8 +53,7 @@ class Seed:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         self.url = f"sqlite:///{home / 'seatrial.db'}"
-        self.engine: Engine = make_engine(self.url)
-        m.Base.metadata.create_all(self.engine)
+        self.engine: Engine = open_database(self.url)
         self.user_id = self.user(user)
 
     def add(self, rows: Iterable[m.Base]) -> None:
