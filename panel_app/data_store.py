@@ -218,7 +218,7 @@ class DataStore:
             except ToolkitError as error:
                 failure = str(error)
                 changed = False
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - any database driver error: shown on the page, tried again
                 _log.warning("panel_poll_failed", topic=str(key), error=str(error))
                 failure = f"the database cannot be read: {type(error).__name__}"
                 changed = False
@@ -243,7 +243,7 @@ class DataStore:
         for watcher in watchers:
             try:
                 watcher.wake()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a session that is going away must not stop the others
                 _log.warning("panel_session_lost", error=str(error))
                 self._drop(watcher)
 

@@ -72,7 +72,7 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     except ToolkitError as error:
         forget(engine, live_run_id)
         return fail(engine, run, str(error), error=type(error).__name__)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
         forget(engine, live_run_id)
         return fail(engine, run, f"{type(error).__name__}: {error}", traceback=traceback.format_exc(limit=20))
 

@@ -6,14 +6,14 @@ from toolkit.strategy.columnar import ColumnCache, Decisions, evaluate
 from toolkit.strategy.expressions import Expr
 from toolkit.strategy.graph import Graph
 from toolkit.strategy.incremental import Decision, Incremental
-from toolkit.strategy.indicators import *
+from toolkit.strategy.indicators import *  # noqa: F403
 from toolkit.strategy.indicators import __all__ as _indicators
 from toolkit.strategy.params import Bool, Choice, Float, Int
 from toolkit.strategy.sectioned import SectionedStrategy
 from toolkit.strategy.sections import RR, Entry, Exit, Lots, Pips, Protection, RiskPercent
 from toolkit.strategy.spec import StrategySpec
 
-__all__ = [
+__all__ = [  # noqa: PLE0604
     "RR",
     "Bool",
     "Choice",

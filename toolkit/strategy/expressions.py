@@ -194,7 +194,7 @@ class Expr:
     def __int__(self) -> int:
         self._refuse_number("turned into a number by int()")
 
-    def __index__(self) -> int:
+    def __index__(self) -> int:  # noqa: PLE0305
         self._refuse_number("used as a whole number by range() or an index")
 
     def __float__(self) -> float:
@@ -208,7 +208,7 @@ class Expr:
     def __iter__(self) -> NoReturn:
         self._refuse_number("looped over")
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # noqa: PLE0303
         self._refuse_number("measured by len()")
 
     def __getitem__(self, item: object) -> NoReturn:

@@ -110,13 +110,13 @@ class Incremental:
             fixed_target = points_from_distance(binding.scalars[target["node"]] * per_pip, 1)
         stop_node, target_node = stop.get("node"), target.get("node")
         if stop["kind"] == "distance":
-            stop_of = lambda: stop_points_from_distance(values[stop_node], scale, per_pip)
+            stop_of = lambda: stop_points_from_distance(values[stop_node], scale, per_pip)  # noqa: E731
         else:
-            stop_of = lambda: fixed_stop
+            stop_of = lambda: fixed_stop  # noqa: E731
         if target["kind"] == "distance":
-            target_of = lambda: points_from_distance(values[target_node], scale)
+            target_of = lambda: points_from_distance(values[target_node], scale)  # noqa: E731
         else:
-            target_of = lambda: fixed_target
+            target_of = lambda: fixed_target  # noqa: E731
         return stop_of, target_of
 
     def step(

@@ -128,7 +128,7 @@ def load_module(text: str, name: str) -> ModuleType:
         folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.py"
     if not file.exists() or file.read_text(encoding="utf-8") != text:
-        print("seatrial: compiling indicator kernels for the first time, a few seconds ...", file=sys.stderr)
+        print("seatrial: compiling indicator kernels for the first time, a few seconds ...", file=sys.stderr)  # noqa: T201
         handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text)
