@@ -30,7 +30,7 @@ def shared_engine() -> Engine:
     """Return the engine of this process, built from the settings the first time; it opens no platform session."""
     from toolkit.bootstrap import build
 
-    global _engine  # noqa: PLW0603 - one per process is the point
+    global _engine
     with _lock:
         if _engine is None:
             _engine = build()

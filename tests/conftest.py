@@ -72,7 +72,19 @@ def postgres_server() -> Iterator[str]:
         data = home / "data"
         log = home / "log"
         subprocess.run(
-            [*user, str(binaries / "initdb"), "-D", str(data), "-U", "seatrial", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [
+                *user,
+                str(binaries / "initdb"),
+                "-D",
+                str(data),
+                "-U",
+                "seatrial",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ],
             check=True,
             capture_output=True,
             cwd=home,

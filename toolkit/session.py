@@ -120,7 +120,7 @@ def replay_in_temporary_home(
     RunError
         When the run ended in ERROR; the message is the run's own.
     """
-    from toolkit.live.rehearsal import rehearsal_version  # noqa: PLC0415
+    from toolkit.live.rehearsal import rehearsal_version
 
     with tempfile.TemporaryDirectory(prefix="seatrial-", ignore_cleanup_errors=True) as folder:
         settings = Settings(home=Path(folder), database_url="", gateway="local")  # type: ignore[arg-type]
@@ -188,7 +188,9 @@ def start(
         ``notebook``: a thread here; ``workers``: whoever runs ``seatrial worker``; ``none``: nobody yet.
     """
     if host not in ("notebook", "workers", "none"):
-        raise RunError(must_be("host", "'notebook', 'workers' or 'none'", repr(host), "leave it out to host the run here"))
+        raise RunError(
+            must_be("host", "'notebook', 'workers' or 'none'", repr(host), "leave it out to host the run here")
+        )
     engine = default_engine()
     with engine.work(write=False) as work:
         record = Accounts(work.connection, engine.principal).find(account)

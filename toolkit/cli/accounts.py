@@ -13,10 +13,14 @@ app = typer.Typer(help="The accounts you trade on.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
 
 
-def halt(name: Name, home: Home = None, reason: Annotated[str, typer.Option(help="Kept in the audit trail.")] = "halted by hand") -> None:
+def halt(
+    name: Name,
+    home: Home = None,
+    reason: Annotated[str, typer.Option(help="Kept in the audit trail.")] = "halted by hand",
+) -> None:
     """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
-    from toolkit.live import live_runs  # noqa: PLC0415
-    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+    from toolkit.live import live_runs
+    from toolkit.store.accounts import Accounts
 
     with engine_of(home) as engine:
         with engine.work(write=False) as work:
@@ -27,8 +31,8 @@ def halt(name: Name, home: Home = None, reason: Annotated[str, typer.Option(help
 
 def resume(name: Name, home: Home = None) -> None:
     """Release an account's kill switch."""
-    from toolkit.live import live_runs  # noqa: PLC0415
-    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+    from toolkit.live import live_runs
+    from toolkit.store.accounts import Accounts
 
     with engine_of(home) as engine:
         with engine.work(write=False) as work:
@@ -40,7 +44,7 @@ def resume(name: Name, home: Home = None) -> None:
 @app.command("list")
 def list_accounts(home: Home = None) -> None:
     """List your accounts and those granted to you."""
-    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+    from toolkit.store.accounts import Accounts
 
     with engine_of(home) as engine, engine.work(write=False) as work:
         found = Accounts(work.connection, engine.principal).all()
@@ -48,7 +52,9 @@ def list_accounts(home: Home = None) -> None:
     for column in ("name", "platform", "environment", "currency", "gateway", "halted"):
         table.add_column(column)
     for account in found:
-        halted = "" if account.halted_at is None else f"since {account.halted_at:%Y-%m-%d %H:%M} UTC: {account.halt_reason}"
+        halted = (
+            "" if account.halted_at is None else f"since {account.halted_at:%Y-%m-%d %H:%M} UTC: {account.halt_reason}"
+        )
         table.add_row(account.name, account.platform, account.environment, account.currency, account.gateway, halted)
     out.print(table)
 
@@ -62,9 +68,11 @@ def open_paper(
     leverage: Annotated[int, typer.Option(help="Margin is notional over this.")] = 30,
 ) -> None:
     """Open a paper account."""
-    from toolkit.live.paper_accounts import open_paper_account  # noqa: PLC0415
-    from toolkit.simulation.account import PaperAccount  # noqa: PLC0415
+    from toolkit.live.paper_accounts import open_paper_account
+    from toolkit.simulation.account import PaperAccount
 
     with engine_of(home) as engine:
         account = open_paper_account(engine, name, PaperAccount(currency=currency, balance=balance, leverage=leverage))
-        out.print(f"paper account {account.name} is open: {balance} {account.currency}, leverage {leverage}", markup=False)
+        out.print(
+            f"paper account {account.name} is open: {balance} {account.currency}, leverage {leverage}", markup=False
+        )

@@ -15,7 +15,9 @@ from toolkit.settings import Settings
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="Data folder; SEATRIAL_HOME or the user's data directory when left out.", show_default=False),
+    typer.Option(
+        "--home", help="Data folder; SEATRIAL_HOME or the user's data directory when left out.", show_default=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
 
@@ -31,7 +33,7 @@ def settings_for(home: Path | None) -> Settings:
 @contextmanager
 def engine_of(home: Path | None, **overrides: Any) -> Iterator[Engine]:
     """Open an engine for one command and close it afterwards."""
-    from toolkit.bootstrap import build  # noqa: PLC0415 - `seatrial --help` should not open a database library
+    from toolkit.bootstrap import build
 
     engine = build(settings_for(home), **overrides)
     try:

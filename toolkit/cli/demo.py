@@ -42,7 +42,9 @@ def demo(
     price: Annotated[Price, typer.Option(help="Which side the prices of --data are of.")] = Price.BID,
     spread_pips: Annotated[float | None, typer.Option(help="Spread in pips where --data has one side only.")] = None,
     currency: Annotated[str, typer.Option(help="Currency of the paper account.")] = "USD",
-    inject: Annotated[Inject | None, typer.Option(help="Plant a fault in the live path; the demo must then fail.")] = None,
+    inject: Annotated[
+        Inject | None, typer.Option(help="Plant a fault in the live path; the demo must then fail.")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Open the page on the run afterwards.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,23 +62,25 @@ def demo(
         else:
             print_report(outcome)
     if serve:
-        from toolkit.cli.service import serve_panel  # noqa: PLC0415
+        from toolkit.cli.service import serve_panel
 
         serve_panel(home, run=outcome.live_run_id)
     if outcome.difference is not None:
         raise typer.Exit(1)
 
 
-def run_demo(engine: Engine, bars: Bars, *, currency: str = "USD", inject: Inject | None = None, quiet: bool = False) -> Outcome:
+def run_demo(
+    engine: Engine, bars: Bars, *, currency: str = "USD", inject: Inject | None = None, quiet: bool = False
+) -> Outcome:
     """Do everything the demo does, and return what came out."""
-    from toolkit.cli.demo_strategy import EmaCross  # noqa: PLC0415
-    from toolkit.live import live_runs  # noqa: PLC0415
-    from toolkit.live.feed import Replay  # noqa: PLC0415
-    from toolkit.live.paper_accounts import open_paper_account  # noqa: PLC0415
-    from toolkit.live.promotion import promote  # noqa: PLC0415
-    from toolkit.research.backtest import backtest  # noqa: PLC0415
-    from toolkit.session import sea_trial  # noqa: PLC0415
-    from toolkit.simulation.account import PaperAccount  # noqa: PLC0415
+    from toolkit.cli.demo_strategy import EmaCross
+    from toolkit.live import live_runs
+    from toolkit.live.feed import Replay
+    from toolkit.live.paper_accounts import open_paper_account
+    from toolkit.live.promotion import promote
+    from toolkit.research.backtest import backtest
+    from toolkit.session import sea_trial
+    from toolkit.simulation.account import PaperAccount
 
     say = (lambda *_: None) if quiet else lambda text: err.print(text, markup=False)
     account = PaperAccount(currency=currency, balance=10_000, leverage=30)
@@ -100,14 +104,17 @@ def run_demo(engine: Engine, bars: Bars, *, currency: str = "USD", inject: Injec
         capital=account.balance,
     )
     run = live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
-    err.print(f"live run   {run.live_run_id} on {record.name}; if this is killed: seatrial run {run.live_run_id}", markup=False)
+    err.print(
+        f"live run   {run.live_run_id} on {record.name}; if this is killed: seatrial run {run.live_run_id}",
+        markup=False,
+    )
     replay(engine, run.live_run_id, len(bars), quiet=quiet)
     return outcome_of(engine, run.live_run_id, bars=bars, backtest_trades=records, backtest_equity=result.final_equity)
 
 
 def replay(engine: Engine, live_run_id: Any, total: int, *, quiet: bool) -> None:
     """Host a run to its end with a progress bar on stderr."""
-    from toolkit.live.host import host_run  # noqa: PLC0415
+    from toolkit.live.host import host_run
 
     columns = (TextColumn("live replay"), BarColumn(), MofNCompleteColumn(), TextColumn("bars"), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
@@ -124,7 +131,7 @@ def _bars(data: Path | None, symbol: str, timeframe: str, price: Price, spread_p
 
 
 def _free_name(engine: Engine) -> str:
-    from toolkit.store.accounts import Accounts  # noqa: PLC0415
+    from toolkit.store.accounts import Accounts
 
     with engine.work(write=False) as work:
         taken = {a.name for a in Accounts(work.connection, engine.principal).all()}
@@ -138,8 +145,8 @@ def _faulty_venue(inject: Inject | None) -> dict[str, Any] | None:
     """Return a paper venue that does one thing wrong, for the planted faults that live at the venue."""
     if inject not in (Inject.FILL_SIDE, Inject.SLIPPAGE):
         return None
-    from toolkit.bootstrap import open_paper_venue  # noqa: PLC0415
-    from toolkit.platforms.simulated.faults import FaultScript  # noqa: PLC0415
+    from toolkit.bootstrap import open_paper_venue
+    from toolkit.platforms.simulated.faults import FaultScript
 
     script = FaultScript(wrong_side=True) if inject is Inject.FILL_SIDE else FaultScript(extra_slippage_points=1)
     return {"simulated": lambda account, settings: open_paper_venue(account, settings, faults=script)}
@@ -147,7 +154,7 @@ def _faulty_venue(inject: Inject | None) -> dict[str, Any] | None:
 
 def _without_first_signal(bars: Bars, records: list[dict[str, Any]]) -> Bars:
     """Return the bars without the one on which the backtest decided its first entry: a feed that lost a bar."""
-    from toolkit.clock import to_ns  # noqa: PLC0415
+    from toolkit.clock import to_ns
 
     entered = int(bars.ts.searchsorted(to_ns(records[0]["entry_time"]))) if records else len(bars) // 2
     lost = max(entered - 1, 1)

@@ -68,7 +68,12 @@ def live_trades(engine: Engine, live_run_id: UUID) -> list[TradeRecord]:
 
 
 def outcome_of(
-    engine: Engine, live_run_id: UUID, *, bars: Bars, backtest_trades: Sequence[dict[str, Any]], backtest_equity: Decimal
+    engine: Engine,
+    live_run_id: UUID,
+    *,
+    bars: Bars,
+    backtest_trades: Sequence[dict[str, Any]],
+    backtest_equity: Decimal,
 ) -> Outcome:
     """Compare a finished run with its backtest."""
     with engine.work(write=False) as work:
@@ -113,7 +118,9 @@ def final_equity(engine: Engine, run: RunRecord, bars: Bars) -> Decimal:
 
 
 def _count(connection: Any, table: Any, live_run_id: UUID) -> int:
-    return int(connection.execute(select(func.count()).select_from(table).where(table.c.live_run_id == live_run_id)).scalar())
+    return int(
+        connection.execute(select(func.count()).select_from(table).where(table.c.live_run_id == live_run_id)).scalar()
+    )
 
 
 def print_report(outcome: Outcome) -> None:
@@ -123,10 +130,19 @@ def print_report(outcome: Outcome) -> None:
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("closed trades", str(len(outcome.backtest)), str(len(outcome.live)))
     for name, reason in (("stopped out", "stop_loss"), ("target reached", "take_profit")):
-        table.add_row(name, *(str(sum(t["exit_reason"] == reason for t in side)) for side in (outcome.backtest, outcome.live)))
-    profits = [sum((t["profit"] + t["commission"] + t["swap"] for t in side), Decimal(0)) for side in (outcome.backtest, outcome.live)]
+        table.add_row(
+            name, *(str(sum(t["exit_reason"] == reason for t in side)) for side in (outcome.backtest, outcome.live))
+        )
+    profits = [
+        sum((t["profit"] + t["commission"] + t["swap"] for t in side), Decimal(0))
+        for side in (outcome.backtest, outcome.live)
+    ]
     table.add_row("net profit", *(f"{p:,} {outcome.currency}" for p in profits))
-    table.add_row("final equity", f"{outcome.backtest_equity:,} {outcome.currency}", f"{outcome.final_equity:,} {outcome.currency}")
+    table.add_row(
+        "final equity",
+        f"{outcome.backtest_equity:,} {outcome.currency}",
+        f"{outcome.final_equity:,} {outcome.currency}",
+    )
     out.print(table)
     if outcome.difference is None:
         out.print(f"[green]IDENTICAL[/green]: {len(outcome.live)} trades, equal in every column")

@@ -15,11 +15,11 @@ RunId = Annotated[str, typer.Argument(help="Id of the run, or the beginning of i
 
 def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
     """Host a run here until it has ended: a replay that was killed goes on where its last commit left it."""
-    from toolkit.cli.demo import replay  # noqa: PLC0415
-    from toolkit.cli.demo_report import live_trades  # noqa: PLC0415
-    from toolkit.live import live_runs  # noqa: PLC0415
-    from toolkit.live.feed import FeedSpec, stored_bars  # noqa: PLC0415
-    from toolkit.store.runs import Runs  # noqa: PLC0415
+    from toolkit.cli.demo import replay
+    from toolkit.cli.demo_report import live_trades
+    from toolkit.live import live_runs
+    from toolkit.live.feed import FeedSpec, stored_bars
+    from toolkit.store.runs import Runs
 
     with engine_of(home) as engine:
         with engine.work(write=False) as work:
@@ -32,10 +32,18 @@ def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
         ended = live_runs.get_run(engine, engine.principal, found.live_run_id)
         trades = live_trades(engine, found.live_run_id)
         if as_json:
-            facts = {"live_run_id": str(ended.live_run_id), "status": ended.status, "bars": ended.bars_count, "live_trades": len(trades)}
+            facts = {
+                "live_run_id": str(ended.live_run_id),
+                "status": ended.status,
+                "bars": ended.bars_count,
+                "live_trades": len(trades),
+            }
             typer.echo(json.dumps(facts))
         else:
-            out.print(f"run {ended.live_run_id} {ended.status}: {ended.bars_count:,} bars, {len(trades)} closed trades", markup=False)
+            out.print(
+                f"run {ended.live_run_id} {ended.status}: {ended.bars_count:,} bars, {len(trades)} closed trades",
+                markup=False,
+            )
             if ended.last_error:
                 out.print(f"last error  {ended.last_error}", markup=False)
     if ended.status != "STOPPED":
@@ -44,7 +52,7 @@ def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
 
 def status(home: Home = None, as_json: AsJson = False) -> None:
     """List your runs."""
-    from toolkit.store.queries import ReadSide  # noqa: PLC0415
+    from toolkit.store.queries import ReadSide
 
     with engine_of(home) as engine:
         rows = ReadSide(engine.database).fleet(engine.principal)
@@ -84,10 +92,10 @@ def stop(
     reason: Annotated[str, typer.Option(help="Kept in the run's history.")] = "stopped by hand",
 ) -> None:
     """Ask a run to stop: its host carries it out within two seconds; without a host it is carried out here."""
-    from toolkit.errors import PlatformError  # noqa: PLC0415
-    from toolkit.live import live_runs  # noqa: PLC0415
-    from toolkit.live.advance import advance  # noqa: PLC0415
-    from toolkit.store.runs import Runs  # noqa: PLC0415
+    from toolkit.errors import PlatformError
+    from toolkit.live import live_runs
+    from toolkit.live.advance import advance
+    from toolkit.store.runs import Runs
 
     with engine_of(home) as engine:
         with engine.work(write=False) as work:

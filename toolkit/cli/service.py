@@ -16,7 +16,9 @@ from toolkit.cli.console import Home, engine_of, out, settings_for
 from toolkit.errors import MissingPackage
 from toolkit.settings import redacted_url
 
-_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
+)
 
 
 def init(home: Home = None) -> None:
@@ -35,7 +37,7 @@ def panel(
     """Serve the page on this machine until interrupted."""
     run_id = None
     if run is not None:
-        from toolkit.store.runs import Runs  # noqa: PLC0415
+        from toolkit.store.runs import Runs
 
         with engine_of(home) as engine, engine.work(write=False) as work:
             run_id = Runs(work.connection, engine.principal).find(run).live_run_id
@@ -82,14 +84,18 @@ def doctor(home: Home = None) -> None:
         line(True, name, metadata.version(name))
     for name, extra in (("numba", "research"), ("pandas", "research"), ("panel", "panel")):
         found = util.find_spec(name) is not None
-        out.print(f"{'ok  ' if found else '    '} {name:<12} {metadata.version(name) if found else f'not installed (extra {extra})'}")
+        out.print(
+            f"{'ok  ' if found else '    '} {name:<12} {metadata.version(name) if found else f'not installed (extra {extra})'}"
+        )
     settings.home.mkdir(parents=True, exist_ok=True)
     kind = file_system_of(settings.home)
     url = settings.effective_database_url
     if url.startswith("sqlite"):
         line(kind not in _NETWORK_FILE_SYSTEMS, "data folder", f"{settings.home} on {kind or 'an unknown file system'}")
         if kind in _NETWORK_FILE_SYSTEMS:
-            out.print("     SQLite must be on a local disk, was on a network file system: set SEATRIAL_HOME, or use PostgreSQL")
+            out.print(
+                "     SQLite must be on a local disk, was on a network file system: set SEATRIAL_HOME, or use PostgreSQL"
+            )
     else:
         line(True, "data folder", str(settings.home))
     with engine_of(home) as engine:
@@ -117,19 +123,27 @@ def file_system_of(path: Path) -> str:
 
 
 def _database_check(engine: Any) -> tuple[bool, str, str]:
-    from toolkit.store.audit import first_broken_row  # noqa: PLC0415
+    from toolkit.store.audit import first_broken_row
 
     with engine.work(write=False) as work:
         broken = first_broken_row(work.connection)
     where = redacted_url(engine.settings.effective_database_url)
-    return broken is None, "database", f"{where}, schema current, audit chain " + ("intact" if broken is None else f"broken at row {broken}")
+    return (
+        broken is None,
+        "database",
+        f"{where}, schema current, audit chain " + ("intact" if broken is None else f"broken at row {broken}"),
+    )
 
 
 def _clock_skew(engine: Any) -> float:
-    from sqlalchemy import text  # noqa: PLC0415
+    from sqlalchemy import text
 
     postgres = engine.database.dialect.name == "postgresql"
-    query = "SELECT extract(epoch FROM clock_timestamp())" if postgres else "SELECT (julianday('now') - 2440587.5) * 86400.0"
+    query = (
+        "SELECT extract(epoch FROM clock_timestamp())"
+        if postgres
+        else "SELECT (julianday('now') - 2440587.5) * 86400.0"
+    )
     with engine.work(write=False) as work:
         there = float(work.connection.execute(text(query)).scalar())
     return there - float(engine.now().timestamp())

@@ -25,7 +25,12 @@ def rehearsal_version(engine: Engine, spec: StrategySpec, bars: Bars, guards: Gu
     home = engine.settings.home.resolve()
     if not home.is_relative_to(Path(gettempdir()).resolve()) or engine.settings.database_url.get_secret_value():
         raise PromotionRefused(
-            must_be("data folder of a rehearsal", "a temporary one with its own database", str(home), "promote with a sea trial")
+            must_be(
+                "data folder of a rehearsal",
+                "a temporary one with its own database",
+                str(home),
+                "promote with a sea trial",
+            )
         )
     trial = {"symbol": bars.symbol, "timeframe": str(bars.timeframe), "instrument": bars.instrument.facts()}
     with engine.work() as work:

@@ -55,7 +55,7 @@ class LiveRunHandle:
     @property
     def trades(self) -> Any:
         """Closed trades as a DataFrame with the columns of a backtest's."""
-        import pandas as pd  # noqa: PLC0415 - a notebook has it, a worker need not
+        import pandas as pd
 
         rows = [t for t in self.trade_rows if t.status == "closed"]
         return pd.DataFrame([{c: getattr(t, c) for c in _TRADE_COLUMNS} for t in rows], columns=list(_TRADE_COLUMNS))
@@ -126,5 +126,7 @@ class LiveRunHandle:
             ("equity", f"{run.equity:,} {run.currency}"),
             ("last action", run.last_action),
         ]
-        rows = "".join(f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts)
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts
+        )
         return f"<h4>LiveRun {html.escape(str(self.id))}</h4><table>{rows}</table>"

@@ -46,9 +46,7 @@ def period_starts(ts: Ints, timeframe: Timeframe, clock: PlatformClock | str = U
     return wall - (wall - origin) % timeframe.ns
 
 
-def aggregate(
-    bars: Bars, timeframe: Timeframe | str, *, day_end: PlatformClock | str = UTC_CLOCK
-) -> Aggregation:
+def aggregate(bars: Bars, timeframe: Timeframe | str, *, day_end: PlatformClock | str = UTC_CLOCK) -> Aggregation:
     """Build bars of a higher timeframe.
 
     A higher bar completes with the first base bar whose close reaches the end of its period, else with the next
@@ -72,9 +70,7 @@ def aggregate(
     higher = Timeframe(timeframe)
     clock = find_clock(day_end)
     if higher.ns <= bars.timeframe.ns or higher.ns % bars.timeframe.ns:
-        raise BarsError(
-            must_be("timeframe", f"a multiple of {bars.timeframe}", str(higher), "aggregate upwards")
-        )
+        raise BarsError(must_be("timeframe", f"a multiple of {bars.timeframe}", str(higher), "aggregate upwards"))
     n = len(bars)
     if n == 0:
         return Aggregation(_empty(bars, higher), np.zeros(0, dtype=np.int64))

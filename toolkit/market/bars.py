@@ -87,9 +87,7 @@ class Bars:
                 must_be("instrument", "an Instrument", repr(self.instrument), "use find_instrument(symbol)")
             )
         if not self.symbol or not isinstance(self.symbol, str):
-            raise BarsError(
-                must_be("symbol", "a name", repr(self.symbol), "use the venue's name, e.g. 'EURUSD'")
-            )
+            raise BarsError(must_be("symbol", "a name", repr(self.symbol), "use the venue's name, e.g. 'EURUSD'"))
         ts = checks.as_times(self.ts)
         checks.check_spacing(ts, self.timeframe)
         put(self, "ts", ts)
@@ -286,14 +284,10 @@ class Bars:
             for what in ("symbol", "timeframe", "instrument"):
                 a, b = getattr(first, what), getattr(other, what)
                 if a != b:
-                    raise BarsError(
-                        must_be(f"{what} of every part", f"{a}", f"{b}", "join only bars of one series")
-                    )
+                    raise BarsError(must_be(f"{what} of every part", f"{a}", f"{b}", "join only bars of one series"))
         has_volume = {part.volume is not None for part in parts}
         if len(has_volume) > 1:
-            raise BarsError(
-                must_be("parts", "all with volume or all without", "mixed", "load them the same way")
-            )
+            raise BarsError(must_be("parts", "all with volume or all without", "mixed", "load them the same way"))
         return cls(
             first.symbol,
             first.timeframe,
@@ -340,9 +334,7 @@ def _moment_ns(moment: datetime | str, what: str) -> int:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
     if moment.tzinfo is None:
-        raise BarsError(
-            must_be(what, "tz-aware", f"naive {moment.isoformat()}", "attach a timezone, e.g. tzinfo=UTC")
-        )
+        raise BarsError(must_be(what, "tz-aware", f"naive {moment.isoformat()}", "attach a timezone, e.g. tzinfo=UTC"))
     return to_ns(moment)
 
 
@@ -352,9 +344,7 @@ def _read_file(path: str | Path) -> Bars:
         head = json.loads(file["head"].tobytes())
         if head.get("format") != _FILE_FORMAT:
             raise BarsError(
-                must_be(
-                    "file format", str(_FILE_FORMAT), head.get("format"), "write it again with this version"
-                )
+                must_be("file format", str(_FILE_FORMAT), head.get("format"), "write it again with this version")
             )
         instrument = Instrument.from_facts({**head["instrument"], "source": head["source"]})
         volume = file["volume"] if "volume" in file.files else None

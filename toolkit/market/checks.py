@@ -136,9 +136,7 @@ def as_points(column: object, name: str, ts: Ints) -> Points:
 def _refuse_not_positive(array: npt.NDArray[Any], name: str, ts: Ints, bad: npt.NDArray[np.bool_]) -> None:
     i = int(np.argmax(bad))
     raise BarsError(
-        must_be(
-            f"{name} of {row_name(ts, i)}", "above 0", f"{array[i]} points", "drop the row or repair the price"
-        )
+        must_be(f"{name} of {row_name(ts, i)}", "above 0", f"{array[i]} points", "drop the row or repair the price")
     )
 
 
@@ -213,7 +211,5 @@ def as_volume(volume: object, ts: Ints) -> Floats | None:
     bad = ~(array >= 0) | np.isinf(array)
     if bad.any():
         i = int(np.argmax(bad))
-        raise BarsError(
-            must_be(f"volume of {row_name(ts, i)}", "0 or more", array[i], "drop the column or repair it")
-        )
+        raise BarsError(must_be(f"volume of {row_name(ts, i)}", "0 or more", array[i], "drop the column or repair it"))
     return frozen(array)

@@ -90,25 +90,19 @@ def margin(
         When a number is not positive or the mode is unknown, or ``cfd_index`` lacks its tick.
     """
     how = mode if mode is not None else instrument.margin_mode
-    num = EXACT.multiply(
-        EXACT.multiply(_positive(lots, "lots"), instrument.contract_size), instrument.margin_rate
-    )
+    num = EXACT.multiply(EXACT.multiply(_positive(lots, "lots"), instrument.contract_size), instrument.margin_rate)
     den = Decimal(1)
     at = _positive(price, "price")
     times_leverage = _positive(leverage, "leverage")
     if how in ("forex", "cfd_leverage"):
         den = times_leverage
     elif how not in ("forex_no_leverage", "cfd", "cfd_index"):
-        raise BadInput(
-            must_be("margin mode", "a known one", repr(how), "see toolkit.market.instruments.MARGIN_MODES")
-        )
+        raise BadInput(must_be("margin mode", "a known one", repr(how), "see toolkit.market.instruments.MARGIN_MODES"))
     if how in ("cfd", "cfd_index", "cfd_leverage"):
         num = EXACT.multiply(num, at)
     if how == "cfd_index":
         if tick_size is None or tick_value is None:
-            raise BadInput(
-                must_be("tick_size and tick_value", "given for cfd_index", "missing", "ask the platform")
-            )
+            raise BadInput(must_be("tick_size and tick_value", "given for cfd_index", "missing", "ask the platform"))
         num = EXACT.multiply(num, _positive(tick_value, "tick_value"))
         den = EXACT.multiply(den, _positive(tick_size, "tick_size"))
     rate = Rate.of(to_account)

@@ -82,31 +82,20 @@ class Instrument:
     min_steps: int = field(init=False, repr=False, compare=False)
     max_steps: int = field(init=False, repr=False, compare=False)
 
-    _DERIVED: ClassVar[frozenset[str]] = frozenset(
-        {"point", "scale", "points_per_pip", "min_steps", "max_steps"}
-    )
+    _DERIVED: ClassVar[frozenset[str]] = frozenset({"point", "scale", "points_per_pip", "min_steps", "max_steps"})
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         name = self.symbol
         if not name or not isinstance(name, str) or name != name.strip():
-            raise BadInput(
-                must_be("symbol", "a name without spaces around it", repr(name), "use the venue's name")
-            )
+            raise BadInput(must_be("symbol", "a name without spaces around it", repr(name), "use the venue's name"))
         for key in ("quote_currency", "base_currency"):
             code = getattr(self, key)
             if code is None and key == "base_currency":
                 continue
-            if (
-                not isinstance(code, str)
-                or not code.isalnum()
-                or code != code.upper()
-                or not 3 <= len(code) <= 5
-            ):
+            if not isinstance(code, str) or not code.isalnum() or code != code.upper() or not 3 <= len(code) <= 5:
                 raise BadInput(
-                    must_be(
-                        f"{key} of {name}", "an upper-case code such as USD", repr(code), "use the ISO code"
-                    )
+                    must_be(f"{key} of {name}", "an upper-case code such as USD", repr(code), "use the ISO code")
                 )
         for key in ("pip_size", "contract_size", "volume_min", "volume_max", "volume_step", "margin_rate"):
             number = to_decimal(getattr(self, key), f"{key} of {name}")
@@ -120,9 +109,7 @@ class Instrument:
         if self.default_spread_pips is not None:
             spread = to_decimal(self.default_spread_pips, f"default_spread_pips of {name}")
             if spread < 0:
-                raise BadInput(
-                    must_be(f"default_spread_pips of {name}", "0 or more", spread, "ask is above bid")
-                )
+                raise BadInput(must_be(f"default_spread_pips of {name}", "0 or more", spread, "ask is above bid"))
             put(self, "default_spread_pips", Decimal(plain(spread)))
         self._check_choices(name)
         pip = self.pip_size
@@ -143,9 +130,7 @@ class Instrument:
         per_pip = pip.scaleb(digits, EXACT)
         if per_pip != per_pip.to_integral_value() or per_pip < 1:
             raise BadInput(
-                must_be(
-                    f"pip_size of {name}", f"a multiple of the point {point}", pip, "correct digits or pip_size"
-                )
+                must_be(f"pip_size of {name}", f"a multiple of the point {point}", pip, "correct digits or pip_size")
             )
         min_steps = int(EXACT.divide_int(self.volume_min, self.volume_step))
         min_steps += EXACT.multiply(self.volume_step, Decimal(min_steps)) < self.volume_min
@@ -207,9 +192,7 @@ class Instrument:
         points = int(exact.to_integral_value(ROUND_HALF_UP, EXACT))
         if on_grid and points != exact:
             raise QuoteError(
-                must_be(
-                    f"price of {self.symbol}", f"a multiple of the point {self.point}", price, "round it first"
-                )
+                must_be(f"price of {self.symbol}", f"a multiple of the point {self.point}", price, "round it first")
             )
         if abs(points) > INT32_MAX:
             raise QuoteError(
@@ -256,9 +239,7 @@ class Instrument:
         known = {f.name for f in fields(cls)} - cls._DERIVED
         if unknown := sorted(set(facts) - known):
             raise BadInput(
-                must_be(
-                    "instrument facts", "known names", ", ".join(unknown), "use " + ", ".join(sorted(known))
-                )
+                must_be("instrument facts", "known names", ", ".join(unknown), "use " + ", ".join(sorted(known)))
             )
         needed = [
             "symbol",

@@ -88,9 +88,7 @@ def load_bars(
     if on_crossed == "drop":
         crossed = crossed_rows(columns)
         if crossed.any():
-            warnings.warn(
-                f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=2
-            )
+            warnings.warn(f"{int(crossed.sum())} of {len(ts)} rows dropped: ask below bid", UserWarning, stacklevel=2)
             keep = ~crossed
             ts, columns = ts[keep], {n: c[keep] for n, c in columns.items()}
             volume = None if volume is None else volume[keep]
@@ -146,9 +144,7 @@ def _read(data: str | Path | pd.DataFrame) -> pd.DataFrame:
     if name.endswith((".csv", ".csv.gz")):
         return _lower(pd.read_csv(path))
     raise BarsError(
-        must_be(
-            "data", "a .csv, .csv.gz or .parquet file", path.name, "convert it, or read it into a DataFrame"
-        )
+        must_be("data", "a .csv, .csv.gz or .parquet file", path.name, "convert it, or read it into a DataFrame")
     )
 
 
@@ -165,9 +161,7 @@ def _ts_and_points(
 ) -> tuple[Ints, dict[str, Ints]]:
     """Return bar opens and both sides in points, rounded but not validated."""
     if price not in get_args(PriceKind):
-        raise BarsError(
-            must_be("price", "bid, ask, mid or bidask", repr(price), "say which side the prices are of")
-        )
+        raise BarsError(must_be("price", "bid, ask, mid or bidask", repr(price), "say which side the prices are of"))
     if len(frame) == 0:
         raise BarsError(must_be("data", "at least one row", "empty", "check the file"))
     ts = _times(frame, clock)
@@ -304,9 +298,7 @@ def _spread(
         column = column.astype(np.int64)
         if (column < 0).any():
             i = int(np.argmax(column < 0))
-            raise BarsError(
-                must_be(f"spread_points of {row_name(ts, i)}", "0 or more", column[i], "drop the row")
-            )
+            raise BarsError(must_be(f"spread_points of {row_name(ts, i)}", "0 or more", column[i], "drop the row"))
         return np.asarray(column)
     if spread_pips is None:
         if instrument.default_spread_pips is None:

@@ -53,9 +53,7 @@ class RatesTable:
                     must_be(f"rates of {currency}", f"{len(self.ts)} numbers", np.shape(column), "one a row")
                 )
             if bool((np.asarray(column) <= 0).any()) or bool(np.isinf(column).any()):
-                raise BadInput(
-                    must_be(f"rates of {currency}", "above 0 and finite", "not so", "repair the table")
-                )
+                raise BadInput(must_be(f"rates of {currency}", "above 0 and finite", "not so", "repair the table"))
         if self.base in self.per_base:
             raise BadInput(must_be("base", "not among the columns", self.base, "drop the column of ones"))
 
@@ -82,9 +80,7 @@ class RatesTable:
         column = self.per_base.get(currency)
         if column is None:
             raise ConversionRateMissing(
-                must_be(
-                    "currency", "one of " + " ".join(self.currencies), currency, "add its column or give quotes"
-                )
+                must_be("currency", "one of " + " ".join(self.currencies), currency, "add its column or give quotes")
             )
         newest = to_ns(at) - _ns(self.known_after)
         oldest = newest - _ns(self.max_age)
@@ -142,9 +138,7 @@ def load_rates(
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, parse_dates=["ts"])
     if "ts" not in frame.columns or not isinstance(frame["ts"].dtype, pd.DatetimeTZDtype):
         raise BadInput(
-            must_be(
-                "ts", "a column of tz-aware times", "missing or naive", "use frame.ts.dt.tz_localize('UTC')"
-            )
+            must_be("ts", "a column of tz-aware times", "missing or naive", "use frame.ts.dt.tz_localize('UTC')")
         )
     times = pd.DatetimeIndex(frame["ts"]).tz_convert("UTC").as_unit("ns")
     columns = {str(c): frame[c].to_numpy(dtype=np.float64) for c in frame.columns if c != "ts"}

@@ -25,9 +25,7 @@ class Timeframe(StrEnum):
     def _missing_(cls, value: object) -> Timeframe:
         if isinstance(value, str) and value.strip().upper() in _SECONDS:
             return cls(value.strip().upper())
-        raise BadInput(
-            must_be("timeframe", "one of " + " ".join(_SECONDS), repr(value), "pick one of these names")
-        )
+        raise BadInput(must_be("timeframe", "one of " + " ".join(_SECONDS), repr(value), "pick one of these names"))
 
     @property
     def seconds(self) -> int:

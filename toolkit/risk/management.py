@@ -86,9 +86,7 @@ class PositionSize:
                 f"at the target      {plain(self.projected_profit)} ({self.take_profit:f}, "
                 f"{plain(self.rr_ratio)} times the stop distance)"
             )
-        lines.append(
-            f"{'accepted' if self.accepted else 'not accepted'}{'; ' + self.reason if self.reason else ''}"
-        )
+        lines.append(f"{'accepted' if self.accepted else 'not accepted'}{'; ' + self.reason if self.reason else ''}")
         return "\n".join(lines)
 
 
@@ -220,9 +218,7 @@ def _side(side: object) -> Side:
 def _rate(value: object) -> Rate:
     number = to_decimal(value, "quote_to_account", SizingError)
     if number <= 0:
-        raise SizingError(
-            must_be("quote_to_account", "above 0", number, "get the rate from a quote of the pair")
-        )
+        raise SizingError(must_be("quote_to_account", "above 0", number, "get the rate from a quote of the pair"))
     return Rate(*number.as_integer_ratio())
 
 

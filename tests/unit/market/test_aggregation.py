@@ -93,9 +93,7 @@ def test_base_bars_over_a_boundary_are_refused():
 @pytest.mark.parametrize("timeframe", ["H1", "M30"])
 def test_only_upwards(timeframe):
     """A timeframe that is not longer is refused."""
-    with pytest.raises(
-        BarsError, match=f"timeframe must be a multiple of H1, was {timeframe}: aggregate upwards"
-    ):
+    with pytest.raises(BarsError, match=f"timeframe must be a multiple of H1, was {timeframe}: aggregate upwards"):
         aggregate(hourly(at(1, 0)), timeframe)
 
 
@@ -109,9 +107,7 @@ def test_empty_bars_aggregate_to_empty_bars():
 @pytest.mark.parametrize(("timeframe", "rule"), [("M5", "5min"), ("H1", "1h"), ("H4", "4h"), ("D1", "1D")])
 def test_real_minutes_aggregate_as_pandas_resamples(real, timeframe, rule):
     """On 15,366 real minutes every complete higher bar equals pandas' resample."""
-    bars = load_bars(
-        real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask"
-    )
+    bars = load_bars(real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask")
     made = aggregate(bars, timeframe).bars
     how = {
         f"{side}_{part}": w
@@ -128,9 +124,7 @@ def test_real_minutes_aggregate_as_pandas_resamples(real, timeframe, rule):
 
 def test_the_future_does_not_change_what_is_known(real):
     """No look-ahead: cut anywhere, the higher bars known at the cut are those known there with the whole file."""
-    whole = load_bars(
-        real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask"
-    )
+    whole = load_bars(real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask")
     full = aggregate(whole, "H1", day_end="New York + 7")
     known = full.known_at(len(whole))
     for cut in (1, 59, 60, 61, 1439, 1440, 5000, 7777, 15366):

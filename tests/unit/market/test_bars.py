@@ -283,9 +283,7 @@ def test_concat_joins_and_validates(columns):
     assert Bars.concat([bars[:2], bars[2:]]) == bars
     with pytest.raises(BarsError, match=r"duplicate"):
         Bars.concat([bars[:3], bars[2:]])
-    with pytest.raises(
-        BarsError, match=r"timeframe of every part must be H1, was M30: join only bars of one series"
-    ):
+    with pytest.raises(BarsError, match=r"timeframe of every part must be H1, was M30: join only bars of one series"):
         Bars.concat([bars, Bars.from_arrays("EURUSD", "M30", **columns)])
     with pytest.raises(BarsError, match=r"parts must be at least one Bars"):
         Bars.concat([])

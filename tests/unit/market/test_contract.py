@@ -68,9 +68,9 @@ def test_w14_converts_to_the_account_currency():
 
 def test_w05_converts_at_the_closing_bid():
     """W05: 290 CAD at 1.2449 is 232.95 USD."""
-    assert round_money(
-        profit(units("CAD"), BUY, 100_000, "1.2420", "1.2449", Rate.of("1.2449").inverse), "USD"
-    ) == D("232.95")
+    assert round_money(profit(units("CAD"), BUY, 100_000, "1.2420", "1.2449", Rate.of("1.2449").inverse), "USD") == D(
+        "232.95"
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,7 @@ def test_w25_w26_w27_roll_up_as_metatrader_did():
 def test_the_rates_of_w25_and_w26_are_those_of_the_data(real):
     """mt5: the closes used above stand in the daily file of that run."""
     frame = pd.read_parquet(real("mt5_7pairs_d1_20210505_0903.parquet"))
-    closes = {
-        (s, str(t.date())): round(c, 5) for s, t, c in zip(frame.symbol, frame.ts, frame.close, strict=True)
-    }
+    closes = {(s, str(t.date())): round(c, 5) for s, t, c in zip(frame.symbol, frame.ts, frame.close, strict=True)}
     assert closes["USDJPY", "2021-09-03"] == 109.712
     assert closes["USDCAD", "2021-09-03"] == 1.25283
     assert closes["USDCAD", "2021-08-30"] == 1.26057
@@ -262,9 +260,7 @@ def test_numbers_that_cannot_be_are_refused(call, message):
         call(find_instrument("EURUSD"))
 
 
-@given(
-    st.integers(50_000, 200_000), st.integers(50_000, 200_000), st.integers(1, 10_000), st.integers(1, 10**6)
-)
+@given(st.integers(50_000, 200_000), st.integers(50_000, 200_000), st.integers(1, 10_000), st.integers(1, 10**6))
 def test_profit_is_antisymmetric_and_equals_pips_times_pip_value(opened, closed, steps, num):
     """A SELL earns what a BUY loses, and profit is pips x pip value x lots where the rate is a finite decimal."""
     eurusd = find_instrument("EURUSD")

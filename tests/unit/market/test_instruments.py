@@ -138,17 +138,13 @@ def test_unknown_and_missing_facts_are_refused():
     """A stored fact that this version does not know is an error, not a silent loss."""
     with pytest.raises(BadInput, match=r"instrument facts must be known names, was colour: use .*pip_size"):
         Instrument.from_facts({**GOOD, "colour": 1})
-    with pytest.raises(
-        BadInput, match=r"instrument facts must be complete, was without pip_size, volume_step: add"
-    ):
+    with pytest.raises(BadInput, match=r"instrument facts must be complete, was without pip_size, volume_step: add"):
         Instrument.from_facts({k: v for k, v in GOOD.items() if k not in ("pip_size", "volume_step")})
 
 
 def test_an_unknown_symbol_names_close_matches_and_the_way_out():
     """The refusal suggests names and says how to give the facts oneself."""
-    with pytest.raises(
-        UnknownSymbol, match=r"was 'EURUSDx': did you mean EURUSD .* with instrument=Instrument\("
-    ):
+    with pytest.raises(UnknownSymbol, match=r"was 'EURUSDx': did you mean EURUSD .* with instrument=Instrument\("):
         find_instrument("EURUSDx")
     with pytest.raises(UnknownSymbol, match=r"was 'QQQQQQQQ': otherwise give its contract facts"):
         find_instrument("QQQQQQQQ")

@@ -32,9 +32,7 @@ def frame(rows: int = 4, **changes: object) -> pd.DataFrame:
 
 
 def load(data, **changes):
-    return load_bars(
-        data, **{"symbol": "EURUSD", "timeframe": "H1", "price": "bid", "spread_pips": "0.8", **changes}
-    )
+    return load_bars(data, **{"symbol": "EURUSD", "timeframe": "H1", "price": "bid", "spread_pips": "0.8", **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -101,9 +99,7 @@ def test_spread_points_column_is_used_unless_a_spread_is_given():
 def test_the_default_spread_is_the_instruments():
     """Without a column or argument the packaged default spread is used; an instrument without one asks for it."""
     assert find_instrument("EURUSD").default_spread_pips * 10 == 13
-    assert set(
-        (load(frame(), spread_pips=None).ask_open - load(frame(), spread_pips=None).bid_open).tolist()
-    ) == {13}
+    assert set((load(frame(), spread_pips=None).ask_open - load(frame(), spread_pips=None).bid_open).tolist()) == {13}
     bare = Instrument("EURUSD", "USD", "0.0001", 100_000, "0.01", 100, "0.01")
     with pytest.raises(
         BarsError, match=r"spread_pips must be given for EURUSD, was None and no default: say the spread"
@@ -160,9 +156,7 @@ def test_server_times_are_read_by_a_named_clock():
     server = data.assign(ts=(data.ts + pd.Timedelta("2h")).dt.tz_localize(None))
     assert load(server, clock="New York + 7") == load(frame())
     assert load(data.assign(ts=data.ts.dt.tz_localize(None)), clock="UTC") == load(frame())
-    with pytest.raises(
-        BarsError, match="clock must be left out, was 'UTC': the times carry their own timezone"
-    ):
+    with pytest.raises(BarsError, match="clock must be left out, was 'UTC': the times carry their own timezone"):
         load(data, clock="UTC")
 
 
@@ -247,9 +241,7 @@ def test_missing_pandas_names_the_extra(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pandas)
-    with pytest.raises(
-        MissingPackage, match=r"load_bars needs pandas and pyarrow: pip install 'seatrial\[research\]'"
-    ):
+    with pytest.raises(MissingPackage, match=r"load_bars needs pandas and pyarrow: pip install 'seatrial\[research\]'"):
         load("x.csv")
 
 
@@ -336,9 +328,7 @@ def test_the_dirty_file_is_refused_inspected_and_dropped(real):
 
 def test_a_clean_real_file_has_no_crossed_row(real):
     """The OANDA file of the same days has none of it."""
-    bars = load_bars(
-        real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask"
-    )
+    bars = load_bars(real("oanda_eurusd_m1_bidask_201405.parquet"), symbol="EURUSD", timeframe="M1", price="bidask")
     report = bars.quality()
     assert report.crossed_rows == 0
     assert set(report.zero_spread.values()) == {0}

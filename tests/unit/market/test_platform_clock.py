@@ -137,34 +137,26 @@ def test_clocks_are_found_by_their_words(words, zone, minutes):
 @pytest.mark.parametrize("words", ["Atlantis", "", "New York + x"])
 def test_unknown_clocks_are_refused(words):
     """An unknown zone is refused with an example."""
-    with pytest.raises(
-        BadInput, match=r"zone must be an IANA time zone, was .*: write it like 'Europe/Athens'"
-    ):
+    with pytest.raises(BadInput, match=r"zone must be an IANA time zone, was .*: write it like 'Europe/Athens'"):
         find_clock(words)
 
 
 def test_shift_must_be_whole_minutes_within_a_day():
     """A shift of more than a day is a unit mistake."""
-    with pytest.raises(
-        BadInput, match=r"shift_minutes must be whole minutes within a day, was 25200: 7 h are 420"
-    ):
+    with pytest.raises(BadInput, match=r"shift_minutes must be whole minutes within a day, was 25200: 7 h are 420"):
         PlatformClock("UTC", 25200)
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.datetimes(datetime(1971, 1, 1), datetime(2099, 1, 1)),  # noqa: DTZ001
-    st.sampled_from(
-        ["Europe/Athens", "America/New_York", "Asia/Tokyo", "Australia/Sydney", "Africa/Casablanca"]
-    ),
+    st.sampled_from(["Europe/Athens", "America/New_York", "Asia/Tokyo", "Australia/Sydney", "Africa/Casablanca"]),
 )
 def test_offsets_equal_those_of_zoneinfo(moment, zone):
     """The vectorised table gives what the standard library gives, at any moment."""
     aware = moment.replace(tzinfo=UTC, microsecond=0)
     want = aware.astimezone(ZoneInfo(zone)).utcoffset()
-    assert PlatformClock(zone).offsets(np.array([to_ns(aware)])).tolist() == [
-        want // timedelta(microseconds=1) * 1000
-    ]
+    assert PlatformClock(zone).offsets(np.array([to_ns(aware)])).tolist() == [want // timedelta(microseconds=1) * 1000]
 
 
 @settings(max_examples=200, deadline=None)

@@ -218,9 +218,7 @@ def test_arguments_are_keyword_only():
 
 def test_explain_shows_every_step():
     """explain() can be followed with a pocket calculator."""
-    text = size(
-        equity=25_000, risk_percent="0.5", quote_to_account=Rate(10000, 11172), take_profit="1.12228"
-    ).explain()
+    text = size(equity=25_000, risk_percent="0.5", quote_to_account=Rate(10000, 11172), take_profit="1.12228").explain()
     assert text == "\n".join(
         [
             "BUY EURUSD",
@@ -290,13 +288,7 @@ def sized(x, scale_by=1):
 
 
 def exact_loss_of(x, steps) -> Fraction:
-    return (
-        steps
-        * Fraction(x["step"])
-        * Fraction(x["stop_points"], 100_000)
-        * 100_000
-        * Fraction(x["num"], x["den"])
-    )
+    return steps * Fraction(x["step"]) * Fraction(x["stop_points"], 100_000) * 100_000 * Fraction(x["num"], x["den"])
 
 
 @settings(max_examples=400, deadline=None)

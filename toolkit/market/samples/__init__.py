@@ -38,10 +38,6 @@ def sample_bars(symbol: str = "EURUSD", timeframe: Timeframe | str = "H1") -> Ba
     card = cards.get((symbol, frame.value))
     if card is None:
         have = ", ".join(f"{s} {t}" for s, t in cards)
-        raise BadInput(
-            must_be("sample", f"one of {have}", f"{symbol} {frame}", "load your own data with load_bars")
-        )
+        raise BadInput(must_be("sample", f"one of {have}", f"{symbol} {frame}", "load your own data with load_bars"))
     with as_file(files(__name__).joinpath(card["file"])) as path:
-        return load_bars(
-            path, symbol=symbol, timeframe=frame, price=card["price"], spread_pips=card["spread_pips"]
-        )
+        return load_bars(path, symbol=symbol, timeframe=frame, price=card["price"], spread_pips=card["spread_pips"])

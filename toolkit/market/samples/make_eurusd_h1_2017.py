@@ -28,9 +28,7 @@ def make(wheel: Path, folder: Path) -> dict[str, object]:
         licence = archive.read(LICENCE).decode()
     table = pd.read_csv(io.BytesIO(raw))
     table.columns = [c.lower() for c in table.columns]
-    table.insert(
-        0, "ts", pd.to_datetime(table.pop("time"), format="%d.%m.%Y %H:%M:%S.%f", utc=True).dt.as_unit("ns")
-    )
+    table.insert(0, "ts", pd.to_datetime(table.pop("time"), format="%d.%m.%Y %H:%M:%S.%f", utc=True).dt.as_unit("ns"))
     target = folder / f"{NAME}.parquet"
     table.to_parquet(target, index=False, compression="zstd")
     card: dict[str, object] = {
