@@ -32,9 +32,9 @@ class Gap:
         return self.after - self.before
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class QualityReport:
-    """Counts of what is odd in a series; ``str()`` of it is a readable page.
+    """Counts of what is odd in a series; displayed as a readable page.
 
     Attributes
     ----------
@@ -112,6 +112,8 @@ class QualityReport:
         )
         lines.append("load_bars takes it as it is" if self.loadable else "load_bars refuses it as it is")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def _by_part(counts: Mapping[str, int]) -> str:
