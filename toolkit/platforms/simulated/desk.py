@@ -107,28 +107,40 @@ class OrderDesk:
     # --- entries
     # -----------------------------------------------------------------------------------------------------
 
-    def _open(self, command: OpenOrder, ns: int, fault: Fault | None) -> Reply:
+    def check(self, command: OpenOrder, ns: int) -> Reply | None:
+        """Return the refusal an entry would meet now, None when it would be accepted; nothing is booked."""
+        try:
+            order = self._draft(command, ns, None)
+            if order.order_type is OrderType.MARKET:
+                self._check_margin(order, order.steps, self._entry_price(order, ns), ns)
+        except Refused as refused:
+            return refused.reply
+        except UnknownSymbol as e:
+            return Reply(Outcome.FINAL, "UNKNOWN_SYMBOL", str(e))
+        except QuoteError as e:
+            return Reply(Outcome.FINAL, "INVALID_PRICE", str(e))
+        except ConversionRateMissing as e:
+            return Reply(Outcome.NOT_ACCEPTED, "NO_CONVERSION_RATE", str(e))
+        return None
+
+    def _draft(self, command: OpenOrder, ns: int, fault: Fault | None) -> Order:
+        """Return the order of a command, with all checks passed but that of the margin."""
         instrument = self._prices.instrument(command.symbol)
-        sign = command.side.sign
         self._prices.point_value(command.symbol, ns)  # a profit that could not be booked is not begun
-        steps = self._steps(instrument, command.lots, "lots")
-        bid, ask = self._quote(command.symbol, ns)
-        stop, target = self._level(instrument, command.stop_loss), self._level(instrument, command.take_profit)
         cut = fault is not None and fault.kind is FaultKind.CUT_COMMENT
-        bare = fault is not None and fault.kind is FaultKind.NO_PROTECTION
         order = Order(
             order_id=0,
             action="open",
             symbol=command.symbol,
-            sign=sign,
+            sign=command.side.sign,
             order_type=command.order_type,
-            steps=steps,
+            steps=self._steps(instrument, command.lots, "lots"),
             filled_steps=0,
             state="working",
             placed_ns=ns,
             price_points=0 if command.limit_price is None else instrument.to_points(command.limit_price, on_grid=True),
-            stop_points=stop,
-            target_points=target,
+            stop_points=self._level(instrument, command.stop_loss),
+            target_points=self._level(instrument, command.take_profit),
             expires_ns=0 if command.expires_at is None else to_ns(command.expires_at),
             tag=command.tag.text[: fault.length] if cut and fault else command.tag.text,
             sent_tag=command.tag.text,
@@ -136,22 +148,42 @@ class OrderDesk:
             label=command.tag.label,
         )
         if order.expires_ns and order.expires_ns <= ns:
-            raise _final("INVALID_EXPIRATION", f"expiration must be after the venue's clock, was {command.expires_at}")
-        if command.order_type is not OrderType.MARKET:
-            return self._place(order, bid, ask)
-        self._check_levels(sign, rules.entry_quote(sign, bid, ask), bid, ask, stop, target)
-        fill_sign = -sign if self._script.wrong_side else sign
-        price = self._slip(command.symbol, sign, rules.entry_quote(fill_sign, bid, ask))
-        filled = self._share(steps, fault)
+            raise _final(
+                "INVALID_EXPIRATION",
+                f"expires_at must be after the venue's clock, was {command.expires_at}: let it live",
+            )
+        bid, ask = self._quote(command.symbol, ns)
+        if order.order_type is OrderType.MARKET:
+            quote = rules.entry_quote(order.sign, bid, ask)
+            self._check_levels(order.sign, quote, bid, ask, order.stop_points, order.target_points)
+        else:
+            self._check_trigger(order, bid, ask)
+        return order
+
+    def _entry_price(self, order: Order, ns: int) -> int:
+        bid, ask = self._quote(order.symbol, ns)
+        side = -order.sign if self._script.wrong_side else order.sign
+        return self._slip(order.symbol, order.sign, rules.entry_quote(side, bid, ask))
+
+    def _open(self, command: OpenOrder, ns: int, fault: Fault | None) -> Reply:
+        order = self._draft(command, ns, fault)
+        if order.order_type is not OrderType.MARKET:
+            order.order_id = self._ledger.next_id()
+            self._ledger.put_order(order)
+            return Reply(Outcome.WORKING, "PLACED", "the order is working", order.order_id, symbol=order.symbol)
+        price, filled = self._entry_price(order, ns), self._share(order.steps, fault)
         self._check_margin(order, filled, price, ns)
+        bare = (
+            fault is not None and fault.kind is FaultKind.NO_PROTECTION and (order.stop_points or order.target_points)
+        )
         if bare:
             order.stop_points = order.target_points = 0
         order.order_id = self._ledger.next_id()
         deal = self._ledger.enter(order, filled, price, ns)
-        self._ledger.end_order(order, "filled" if filled == steps else "partial", ns)
-        return self._done(order, [deal.deal_id], filled, price, protected=not (bare and (stop or target)))
+        self._ledger.end_order(order, "filled" if filled == order.steps else "partial", ns)
+        return self._done(order, [deal.deal_id], filled, price, protected=not bare)
 
-    def _place(self, order: Order, bid: int, ask: int) -> Reply:
+    def _check_trigger(self, order: Order, bid: int, ask: int) -> None:
         trigger, quote = order.price_points, rules.entry_quote(order.sign, bid, ask)
         if trigger <= 0:
             raise _final(
@@ -159,17 +191,14 @@ class OrderDesk:
             )
         # a LIMIT waits at a better price than the quote, a STOP at a worse one
         gap = (quote - trigger) * order.sign * (1 if order.order_type is OrderType.LIMIT else -1)
-        if gap <= self._checks.stops_level_points and (gap <= 0 or self._checks.stops_level_points):
+        least = max(self._checks.stops_level_points, 1)
+        if gap < least:
             side = "below" if (order.order_type is OrderType.LIMIT) == (order.sign > 0) else "above"
             raise _final(
                 "INVALID_PRICE",
-                f"limit_price must be {side} the quote {quote} points by more than {self._checks.stops_level_points}, "
-                f"was {trigger}: send a market order or move the price",
+                f"limit_price must be {side} {quote} points by at least {least}, was {trigger}: move it or use MARKET",
             )
         self._check_levels(order.sign, trigger, trigger, trigger, order.stop_points, order.target_points)
-        order.order_id = self._ledger.next_id()
-        self._ledger.put_order(order)
-        return Reply(Outcome.WORKING, "PLACED", "the order is working", order.order_id, symbol=order.symbol)
 
     def fill_pending(self, order: Order, price: int, ns: int) -> Position | None:
         """Fill a working order that the market reached; without the margin it is rejected instead."""
