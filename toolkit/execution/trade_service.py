@@ -342,7 +342,7 @@ class TradeService:
     def _send(self, command: PlatformCommand) -> OrderResult:
         try:
             return self.platform.send(command)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - after the point of no return every surprise is ambiguous
             return OrderResult(Outcome.UNKNOWN, code=type(error).__name__, message=str(error))
 
     def _not_sent(self, intent: IntentRecord, why: str, outbox_id: int | None) -> IntentRecord:

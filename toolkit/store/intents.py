@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -69,19 +68,30 @@ RUN_EVENTS = _table(models.RunEvent)
 _ENUMS: dict[str, type[Action] | type[Side] | type[IntentState]] = {"action": Action, "side": Side, "state": IntentState}
 
 
-@cache
+_FIELDS: dict[type[Any], tuple[str, ...]] = {}
+_ENUM_FIELDS: dict[type[Any], tuple[str, ...]] = {}
+_SELECTS: dict[type[Any], Select[Any]] = {}
+
+
 def _names(record: type[Any]) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(record))
+    names = _FIELDS.get(record)
+    if names is None:
+        names = _FIELDS[record] = tuple(f.name for f in fields(record))
+    return names
 
 
-@cache
 def _enum_names(record: type[Any]) -> tuple[str, ...]:
-    return tuple(n for n in _names(record) if n in _ENUMS)
+    names = _ENUM_FIELDS.get(record)
+    if names is None:
+        names = _ENUM_FIELDS[record] = tuple(n for n in _names(record) if n in _ENUMS)
+    return names
 
 
-@cache
 def _select(table: Table, record: type[Any]) -> Select[Any]:
-    return select(*(table.c[name] for name in _names(record)))
+    query = _SELECTS.get(record)
+    if query is None:
+        query = _SELECTS[record] = select(*(table.c[name] for name in _names(record)))
+    return query
 
 
 def _to_record(record: type[R], row: Any) -> R:

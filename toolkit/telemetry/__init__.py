@@ -1,1 +1,1 @@
-"""Structured logs, metrics and run events."""
+"""What a running system tells: JSON log lines with correlation ids, metrics, and the kinds of run events."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 
 from toolkit.store.models import Base
 
 
-def _render(kind: str, thing: Any, _autogen: Any) -> str | bool:
+def _render(kind: str, thing: Any, _autogen: Any) -> str | Literal[False]:
     """Write our own column types by name when a migration is generated."""
     if kind == "type" and type(thing).__module__ == "toolkit.store.types":
         return f"{type(thing).__name__}()"
