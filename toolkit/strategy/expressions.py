@@ -85,7 +85,9 @@ class Expr:
 
     def __pow__(self, other: object) -> NoReturn:
         raise StrategyError(
-            must_be("an expression", "combined with + - * /", "raised to a power with **", "write x * x, or tk.sqrt(x)")
+            must_be(
+                "an expression", "combined with + - * /", "raised to a power with **", "write x * x, or tk.sqrt_of(x)"
+            )
         )
 
     __rpow__ = __pow__

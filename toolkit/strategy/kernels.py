@@ -192,7 +192,7 @@ def get(name: str, mix: str = "") -> Callable[..., Any]:
         if _module is None:
             _module = load_module(source(), "columns")
         step = STEPS.get(name)
-        if step is None:
+        if step is None:  # noqa: SIM108
             signature = _tail_signature(name)
         else:
             signature = _elementwise_signature(step, mix) if mix else _signature(step)

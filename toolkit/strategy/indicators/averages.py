@@ -6,7 +6,8 @@ from math import nan
 from typing import Any
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, as_expr, make, window
+from toolkit.strategy.expressions import Expr, as_expr, make, numeric, window
+from toolkit.strategy.indicators.windows import wma
 from toolkit.strategy.registry import step, whole
 
 Window = Any
@@ -65,61 +66,6 @@ def wilder_sma_step(x: float, n: float, alpha: float, e: float, k: float) -> tup
     return (e if k >= n else nan), e, k
 
 
-def bind_sma(n: float) -> tuple[int]:
-    """Check the window."""
-    return (whole(n, "window of sma"),)
-
-
-@step(
-    "sma",
-    "ff",
-    settings=1,
-    bound="i",
-    bind=bind_sma,
-    state=(0.0, 0.0, 0.0, 0.0, nan),
-    buffer=lambda n: n,
-    warm=lambda n: n,
-)
-def sma_step(
-    x: float, day: float, n: int, c: float, s: float, k: float, pos: float, last: float, w: Window
-) -> tuple[float, float, float, float, float, float]:
-    if x != x:
-        return nan, 0.0, 0.0, 0.0, 0.0, day
-    if k < n:
-        if k == 0.0:
-            c = x
-            s = 0.0
-        w[int(k)] = x
-        k = k + 1.0
-        s = s + (x - c)
-    else:
-        i = int(pos)
-        s = s + ((x - c) - (w[i] - c))
-        w[i] = x
-        pos = pos + 1.0
-        if pos >= n:
-            pos = 0.0
-    if day != last:
-        # summed anew, oldest first, at each UTC day's first bar: the value does not depend on where the run began
-        j = int(pos)
-        c = w[j]
-        s = 0.0
-        for _ in range(int(k)):
-            s = s + (w[j] - c)
-            j = j + 1
-            if j >= n:
-                j = 0
-    return (c + s / n if k >= n else nan), c, s, k, pos, day
-
-
-DAY = Expr("field", ("day",))
-
-
-def day_of(x: Expr) -> Expr:
-    """Return the UTC day number on the clock that ``x`` lives on."""
-    return DAY if not x.clock else Expr("resampled", ("day", x.clock), clock=x.clock)
-
-
 def _seeded(op: str, x: object, n: object, seed: str, what: str) -> Expr:
     if seed not in ("first", "sma"):
         raise StrategyError(must_be(f"seed of {what}", "'first' or 'sma'", repr(seed), "'sma' is TA-Lib's way"))
@@ -140,7 +86,83 @@ def wilder(x: object, n: object, *, seed: str = "first") -> Expr:
     return _seeded("wilder", x, n, seed, "wilder")
 
 
-def sma(x: object, n: object) -> Expr:
-    """Return the mean of the last n values, NaN until there are n; a NaN restarts it."""
-    value = as_expr(x, "sma")
-    return make("sma", (value, day_of(value)), (window(n, "sma"),))
+def dema(x: object, n: object, *, seed: str = "first") -> Expr:
+    """Return the double exponential average 2 e - ema(e), with e = ema(x, n)."""
+    once = ema(x, n, seed=seed)
+    return 2.0 * once - ema(once, n, seed=seed)
+
+
+def tema(x: object, n: object, *, seed: str = "first") -> Expr:
+    """Return the triple exponential average 3 e1 - 3 e2 + e3, each the ema of the one before."""
+    once = ema(x, n, seed=seed)
+    twice = ema(once, n, seed=seed)
+    return 3.0 * once - 3.0 * twice + ema(twice, n, seed=seed)
+
+
+def hma(x: object, n: object) -> Expr:
+    """Return Hull's average: wma(2 wma(x, n // 2) - wma(x, n), whole part of sqrt(n))."""
+    value, bars = as_expr(x, "hma"), window(n, "hma")
+    raw = 2.0 * wma(value, numeric("floordiv", bars, 2)) - wma(value, bars)
+    return wma(raw, numeric("floordiv", numeric("sqrt", bars), 1))
+
+
+def bind_kama(n: float, fast: float, slow: float) -> tuple[int, float, float]:
+    """Derive the two weights."""
+    quick, calm = 2.0 / (whole(fast, "fast of kama") + 1.0), 2.0 / (whole(slow, "slow of kama") + 1.0)
+    return whole(n, "window of kama"), quick, calm
+
+
+def warm_kama(n: int, quick: float, calm: float) -> int:
+    """Return the bars until the first value weighs less than 1e-9 even in a market without direction."""
+    return int(n + 21.0 / (calm * calm))
+
+
+@step(
+    "kama",
+    "f",
+    settings=3,
+    bound="iff",
+    bind=bind_kama,
+    state=(nan, 0.0, 0.0),
+    buffer=lambda n, q, c: n,
+    warm=warm_kama,
+)
+def kama_step(
+    x: float, n: int, quick: float, calm: float, e: float, k: float, pos: float, w: Window
+) -> tuple[float, float, float, float]:
+    if x != x:
+        return nan, nan, 0.0, 0.0
+    if k < n:
+        w[int(k)] = x
+        k = k + 1.0
+        return nan, x, k, 0.0
+    j = int(pos)
+    oldest = w[j]
+    before = oldest
+    path = 0.0
+    for _ in range(n - 1):
+        j = j + 1
+        if j >= n:
+            j = 0
+        d = w[j] - before
+        path = path + (d if d > 0.0 else -d)
+        before = w[j]
+    d = x - before
+    path = path + (d if d > 0.0 else -d)
+    way = x - oldest
+    if way < 0.0:
+        way = -way
+    ratio = 1.0 if path <= way else way / path
+    weight = ratio * (quick - calm) + calm
+    e = e + weight * weight * (x - e)
+    w[int(pos)] = x
+    pos = pos + 1.0
+    if pos >= n:
+        pos = 0.0
+    return e, e, k, pos
+
+
+def kama(x: object, n: object = 10, fast: object = 2, slow: object = 30) -> Expr:
+    """Return Kaufman's adaptive average; NaN for the first n bars, started from the value before its first one."""
+    settings = (window(n, "kama"), window(fast, "kama"), window(slow, "kama"))
+    return make("kama", (as_expr(x, "kama"),), settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.strategy.expressions import Expr, as_expr, make, window
 from toolkit.strategy.registry import step, whole
+from toolkit.strategy.symbols import Outputs, as_bars
 
 Window = Any
 
@@ -102,3 +103,13 @@ def highest(x: object, n: object) -> Expr:
 def lowest(x: object, n: object) -> Expr:
     """Return the lowest of the last n values, this bar included; write ``.shift(1)`` to leave this bar out."""
     return make("lowest", (as_expr(x, "lowest"),), (window(n, "lowest"),))
+
+
+def donchian(bars: object, n: object = 20) -> Outputs:
+    """Return ``upper`` (highest high of n bars), ``lower`` (lowest low) and ``middle``, this bar included.
+
+    A breakout compares the close with ``upper.shift(1)``: with this bar left in, it can never be above.
+    """
+    source = as_bars(bars, "donchian")
+    upper, lower = highest(source.high, n), lowest(source.low, n)
+    return Outputs(upper=upper, lower=lower, middle=(upper + lower) / 2.0)

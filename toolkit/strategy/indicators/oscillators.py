@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from math import nan
+from typing import Any
 
 from toolkit.errors import StrategyError, must_be
 from toolkit.strategy.expressions import Expr, as_expr, make, window
+from toolkit.strategy.indicators.averages import ema
+from toolkit.strategy.indicators.channels import highest, lowest
+from toolkit.strategy.indicators.windows import sma
 from toolkit.strategy.registry import step, whole
+from toolkit.strategy.symbols import Outputs, as_bars
+
+Window = Any
 
 
 def bind_rsi(n: float) -> tuple[float, float]:
@@ -73,3 +80,86 @@ def rsi(x: object, n: object = 14, *, seed: str = "first") -> Expr:
     if seed not in ("first", "sma"):
         raise StrategyError(must_be("seed of rsi", "'first' or 'sma'", repr(seed), "'sma' is TA-Lib's way"))
     return make("rsi" if seed == "first" else "rsi_sma", (as_expr(x, "rsi"),), (window(n, "rsi"),))
+
+
+def macd(x: object, fast: object = 12, slow: object = 26, signal: object = 9, *, seed: str = "first") -> Outputs:
+    """Return ``line`` = ema(fast) - ema(slow), ``signal`` = its ema, ``histogram`` = line - signal.
+
+    TA-Lib starts the fast average only where the slow one starts, so the first few hundred bars differ from it.
+    """
+    line = ema(x, fast, seed=seed) - ema(x, slow, seed=seed)
+    smooth = ema(line, signal, seed=seed)
+    return Outputs(line=line, signal=smooth, histogram=line - smooth)
+
+
+def roc(x: object, n: object = 10) -> Expr:
+    """Return the change over n bars in percent: 100 (x / x n bars ago - 1)."""
+    value = as_expr(x, "roc")
+    return 100.0 * (value / value.shift(n) - 1.0)
+
+
+def momentum(x: object, n: object = 10) -> Expr:
+    """Return the change over n bars: x - x n bars ago."""
+    value = as_expr(x, "momentum")
+    return value - value.shift(n)
+
+
+def stochastic(bars: object, n: object = 14, smooth: object = 3, d: object = 3) -> Outputs:
+    """Return ``k``: where the close lies in the range of n bars, 0 to 100, averaged over ``smooth``; ``d``: its average.
+
+    A range of zero gives NaN, which restarts the averages (TA-Lib counts it as 0).
+    """
+    source = as_bars(bars, "stochastic")
+    low = lowest(source.low, n)
+    fast = 100.0 * (source.close - low) / (highest(source.high, n) - low)
+    k = sma(fast, smooth)
+    return Outputs(k=k, d=sma(k, d))
+
+
+def williams(bars: object, n: object = 14) -> Expr:
+    """Return Williams' %R: -100 (highest high - close) / (highest high - lowest low), -100 to 0; NaN at zero range."""
+    source = as_bars(bars, "williams")
+    high = highest(source.high, n)
+    return -100.0 * (high - source.close) / (high - lowest(source.low, n))
+
+
+def bind_cci(n: float) -> tuple[int]:
+    """Check the window."""
+    return (whole(n, "window of cci", 2),)
+
+
+@step("cci", "f", settings=1, bound="i", bind=bind_cci, state=(0.0, 0.0), buffer=lambda n: n, warm=lambda n: n)
+def cci_step(x: float, n: int, k: float, pos: float, w: Window) -> tuple[float, float, float]:
+    if x != x:
+        return nan, 0.0, 0.0
+    w[int(pos)] = x
+    pos = pos + 1.0
+    if pos >= n:
+        pos = 0.0
+    if k < n:
+        k = k + 1.0
+    if k < n:
+        return nan, k, pos
+    # oldest first, relative to the newest, so that the answer depends on the window alone
+    s = 0.0
+    j = int(pos)
+    for _ in range(n):
+        s = s + (w[j] - x)
+        j = j + 1
+        if j >= n:
+            j = 0
+    mean = s / n
+    spread = 0.0
+    j = int(pos)
+    for _ in range(n):
+        d = (w[j] - x) - mean
+        spread = spread + (d if d > 0.0 else -d)
+        j = j + 1
+        if j >= n:
+            j = 0
+    return (-mean * n / (0.015 * spread) if spread > 0.0 else nan), k, pos
+
+
+def cci(bars: object, n: object = 20) -> Expr:
+    """Return the commodity channel index: (typical price - its mean) / (0.015 mean deviation); NaN if all are equal."""
+    return make("cci", (as_bars(bars, "cci").hlc3,), (window(n, "cci"),))
