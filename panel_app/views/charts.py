@@ -29,7 +29,7 @@ from toolkit.clock import to_ns
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
-    from toolkit.store.queries import TradeRow
+    from toolkit.store.records import TradeRow
 
 MOST_CANDLES = 1500  # in the browser at once, about three screens full
 FIRST_SPAN = 180  # bars shown when a run is opened

@@ -111,8 +111,8 @@ class FleetView(pn.viewable.Viewer):
                     theme.money_colour(float(total)),
                 )
             )
-        self._tiles.show(tiles)
-        self._problem.show("Fleet", [], self._store.failure)
+        self._tiles.put(tiles)
+        self._problem.put("Fleet", [], self._store.failure)
         self._show_rows()
 
     def _show_rows(self) -> None:

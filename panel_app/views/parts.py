@@ -61,7 +61,7 @@ class Tiles(pn.viewable.Viewer):
         super().__init__(**params)
         self._pane = pn.pane.HTML("", stylesheets=[_TILES_CSS], sizing_mode="stretch_width", margin=0)
 
-    def show(self, tiles: Sequence[Tile]) -> None:
+    def put(self, tiles: Sequence[Tile]) -> None:
         """Show these tiles."""
         cells = []
         for tile in tiles:
@@ -87,7 +87,7 @@ class Heading(pn.viewable.Viewer):
         super().__init__(**params)
         self._pane = pn.pane.HTML("", stylesheets=[_CHIP_CSS], sizing_mode="stretch_width", margin=0)
 
-    def show(self, title: str, chips: Sequence[tuple[str, str]], error: str = "") -> None:
+    def put(self, title: str, chips: Sequence[tuple[str, str]], error: str = "") -> None:
         """Show a title, chips as (words, colour of the dot or empty), and an error."""
         made = "".join(f'<span class="chip">{dot(colour)}{escape(words)}</span>' for words, colour in chips if words)
         problem = f'<div class="error" role="alert">{escape(error)}</div>' if error else ""

@@ -195,7 +195,7 @@ class RunView(pn.viewable.Viewer):
             (f"{row.unresolved_intents} unresolved" if row.unresolved_intents else "", theme.LOSS),
         ]
         error = row.last_error or self._store.failure
-        self._heading.show(f"{row.bot} v{row.version_number}", chips, error)
+        self._heading.put(f"{row.bot} v{row.version_number}", chips, error)
 
     def _show_tiles(self, row: FleetRow) -> None:
         topic = self._topic
@@ -208,7 +208,7 @@ class RunView(pn.viewable.Viewer):
         bars = f"{row.bars_count:,} bars" + (f" of {len(topic.bars):,}" if topic.bars is not None else "")
         gained = row.equity - row.capital
         open_words = f"{row.open_positions} open position{'' if row.open_positions == 1 else 's'}"
-        self._tiles.show(
+        self._tiles.put(
             [
                 parts.Tile("Equity", money(row.equity), money(gained, row.currency, signed=True),
                            theme.money_colour(float(gained))),
