@@ -22,6 +22,7 @@ from toolkit.execution.principal import Principal
 from toolkit.execution.trade_service import ServicePolicy, TradeService, no_failpoint
 from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.live.engine import Desk, Engine
+from toolkit.live.recovery import recover
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
@@ -178,6 +179,7 @@ class _Desks:
                 ),
                 failpoint=self._replaced.failpoint,
             )
+            recover(service, self._replaced.clock)
         except BaseException:
             platform.close()
             raise

@@ -220,6 +220,15 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
+    def has_received(self, tag: str) -> bool:
+        """Tell whether an order was made of a command with this tag, or a late command still carries it."""
+        row = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM orders WHERE sent_tag = ?)"
+            " OR EXISTS (SELECT 1 FROM late WHERE instr(command, ?) > 0)",
+            (tag, tag),
+        ).fetchone()
+        return bool(row[0])
+
     def count(self, table: str) -> int:
         """Return the number of rows of ``orders``, ``deals`` or ``positions``."""
         if table not in ("orders", "deals", "positions"):

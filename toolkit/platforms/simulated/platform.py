@@ -101,6 +101,11 @@ class SimulatedPlatform:
             self._venue.journal.close()
             raise
 
+    @property
+    def venue(self) -> Venue:
+        """Return the venue behind the protocol, in its integers; for doubles built on it and for tests."""
+        return self._venue
+
     # --- session
     # -----------------------------------------------------------------------------------------------------
 
@@ -285,6 +290,16 @@ class SimulatedPlatform:
         """Return how many accepted orders carry a tag that an earlier order of the same action carried."""
         with self._guard:
             return self._venue.journal.duplicate_orders()
+
+    def has_received(self, tag_text: str) -> bool:
+        """Tell whether a command with this tag was ever carried out here or still will be.
+
+        The venue answers only after its journal is durable, so once the process that sent a command is dead, a tag that
+        the journal does not know has never arrived and never will.
+        """
+        with self._guard:
+            self._check_line()
+            return self._venue.journal.has_received(tag_text)
 
     def order_count(self) -> int:
         """Return how many orders were ever accepted, the venue's own exits included."""
