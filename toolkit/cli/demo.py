@@ -82,7 +82,10 @@ def run_demo(
     from toolkit.session import sea_trial
     from toolkit.simulation.account import PaperAccount
 
-    say = (lambda *_: None) if quiet else lambda text: err.print(text, markup=False)
+    def say(text: str) -> None:
+        if not quiet:
+            err.print(text, markup=False)
+
     account = PaperAccount(currency=currency, balance=10_000, leverage=30)
     strategy = EmaCross()
     say(f"bars       {bars!r}")

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, or_, select
 
 from toolkit.errors import NotFound
 from toolkit.store.models import (
@@ -65,7 +65,7 @@ class Reader(Protocol):
         """Key of the principal's row in ``users``."""
 
 
-def visible_accounts(reader: Reader) -> Select[tuple[UUID]]:
+def visible_accounts(reader: Reader) -> Select[UUID]:
     """Return the sub-query of account ids that the principal may see."""
     granted = select(AccountGrant.account_id).where(
         AccountGrant.user_id == reader.user_id, AccountGrant.revoked_at.is_(None)
@@ -112,7 +112,7 @@ class ReadSide:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+    def _all(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
         with self._engine.connect() as connection:
             return connection.execution_options(**{READ_ONLY: True}).execute(statement).all()
 
@@ -146,7 +146,7 @@ class ReadSide:
             From an earlier ``totals(reader)``, to be brought up to date in place; without it they are read anew.
         """
         totals = self.totals(reader, totals, run_id=run_id)
-        wanted = LiveRun.account_id.in_(visible_accounts(reader))
+        wanted: ColumnElement[bool] = LiveRun.account_id.in_(visible_accounts(reader))
         if run_id is not None:
             wanted = and_(wanted, LiveRun.live_run_id == run_id)
         rows = self._all(
@@ -207,7 +207,7 @@ class ReadSide:
         limit: int = 500,
     ) -> list[IntentRow]:
         """Return the intents that changed last, latest change first, each with the latency of its latest order."""
-        wanted = [ExecutionIntent.account_id.in_(visible_accounts(reader))]
+        wanted: list[ColumnElement[bool]] = [ExecutionIntent.account_id.in_(visible_accounts(reader))]
         if run_id is not None:
             wanted.append(ExecutionIntent.live_run_id == run_id)
         if changed_since is not None:
@@ -254,7 +254,7 @@ class ReadSide:
         only_open: bool = False,
     ) -> list[TradeRow]:
         """Return trades, open ones too, in order of entry."""
-        wanted = [Trade.account_id.in_(visible_accounts(reader))]
+        wanted: list[ColumnElement[bool]] = [Trade.account_id.in_(visible_accounts(reader))]
         if run_id is not None:
             wanted.append(Trade.live_run_id == run_id)
         if changed_since is not None:
@@ -387,7 +387,7 @@ class ReadSide:
 
 
 def _fleet_row(
-    row: Row[Any],
+    row: Row[*tuple[Any, ...]],
     totals: Totals,
     unresolved: dict[UUID, int],
     trips: dict[UUID, list[TripRow]],

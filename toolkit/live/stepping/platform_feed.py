@@ -274,7 +274,7 @@ def _keep_bars(engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
 
 def _running_hash(before: str, bars: Bars) -> str:
     digest = before
-    columns = [bars.ts, *bars.columns.values()]
+    columns: list[Any] = [bars.ts, *bars.columns.values()]
     for i in range(len(bars)):
         row = ",".join(str(int(c[i])) for c in columns)
         digest = hashlib.sha256(f"{digest}|{row}".encode()).hexdigest()
