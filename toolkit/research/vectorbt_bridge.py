@@ -67,7 +67,9 @@ def portfolio_of(result: BacktestResult) -> Any:
     try:
         import vectorbt as vbt
     except ImportError as e:
-        raise MissingPackage("vectorbt must be installed for bt.portfolio, was missing: pip install seatrial[research]") from e
+        raise MissingPackage(
+            "vectorbt must be installed for bt.portfolio, was missing: pip install seatrial[research]"
+        ) from e
     import pandas as pd
 
     bars, sizes, prices, fees = _fills(result)
