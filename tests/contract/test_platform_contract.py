@@ -24,12 +24,18 @@ from toolkit.execution.ports import (
     PlatformPosition,
     TradingPlatform,
 )
-from toolkit.market import Side, find_instrument
+from toolkit.market import Instrument, Side, find_instrument
+from toolkit.platforms.simmt5 import STRICT, SimMT5Platform
 from toolkit.platforms.simulated import Fault, FaultKind, FaultScript, SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
 
 START = datetime(2024, 3, 5, 9, tzinfo=UTC)
 D = Decimal
+
+
+def facts() -> Instrument:
+    """Return EURUSD's contract facts."""
+    return find_instrument("EURUSD")
 
 
 class Harness(Protocol):
@@ -64,7 +70,7 @@ class Simulated:
         self.move(*self.last)
 
     def _open(self, faults: FaultScript | None) -> None:
-        self.venue = SimulatedPlatform(self.path, self.account, [find_instrument("EURUSD")], faults=faults)
+        self.venue = SimulatedPlatform(self.path, self.account, [facts()], faults=faults)
         self.platform: TradingPlatform = self.venue
         self.platform.connect()
 
@@ -84,7 +90,24 @@ class Simulated:
         self.venue.manual_close(position_id)
 
 
-MAKERS: dict[str, Callable[[Path, str], Harness]] = {"simulated": Simulated}
+class OverMetaTrader(Simulated):
+    """The MetaTrader 5 adapter over the module's double, whose trade server is a paper venue."""
+
+    def _open(self, faults: FaultScript | None) -> None:
+        self.venue = SimulatedPlatform(self.path, self.account, [facts()], checks=STRICT, faults=faults)
+        self.adapter = SimMT5Platform(self.venue, suffix=".r")
+        self.platform = self.adapter
+        self.platform.connect()
+
+    def restart(self, faults: FaultScript | None = None) -> None:
+        self.adapter.close()
+        self._open(faults)
+
+    def cut(self) -> None:
+        self.adapter.terminal.cut_line()
+
+
+MAKERS: dict[str, Callable[[Path, str], Harness]] = {"simulated": Simulated, "mt5": OverMetaTrader}
 
 
 @pytest.fixture(params=[f"{name}-{mode}" for name in MAKERS for mode in ("hedging", "netting")])

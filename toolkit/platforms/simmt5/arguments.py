@@ -17,11 +17,11 @@ _UINT64 = 1 << 64
 def refusal(request: object) -> str | None:
     """Return the package's message about a request it does not take, None when it takes it.
 
-    A price or volume must be a ``float`` (``numpy.float64`` is one, ``int`` and ``Decimal`` are not), every other number a
-    Python ``int`` (``numpy.int64`` is not one), a text at most 29 characters, the whole a real ``dict``.
+    A price or volume must be a ``float`` (``numpy.float64`` is one, ``int`` and ``Decimal`` are not), every other
+    number a Python ``int`` (``numpy.int64`` is not one), a text at most 29 characters, the whole a real ``dict``.
     """
     if type(request) is not dict:
-        return 'Unnamed arguments not allowed' if request is None else 'Invalid "request" argument'
+        return "Unnamed arguments not allowed" if request is None else 'Invalid "request" argument'
     for name, value in request.items():
         if name not in _KNOWN or not _fits(name, value):
             return f'Invalid "{name}" argument'
@@ -38,5 +38,5 @@ def _fits(name: str, value: object) -> bool:
 
 def request_tuple(request: Mapping[str, Any]) -> Any:
     """Return the request as the package echoes it."""
-    numbers = {name: 0.0 for name in _FLOATS}
+    numbers = dict.fromkeys(_FLOATS, 0.0)
     return make("TradeRequest", **{**numbers, **request})

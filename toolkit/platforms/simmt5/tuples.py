@@ -60,15 +60,38 @@ _FIELDS: dict[str, str] = {
 TUPLES: dict[str, Any] = {name: namedtuple(name, names) for name, names in _FIELDS.items()}
 
 _TEXTS = frozenset(
-    "comment external_id symbol name server currency company community path language data_path commondata_path basis "
-    "category currency_base currency_profit currency_margin bank description exchange formula isin page".split()
+    {
+        "comment",
+        "external_id",
+        "symbol",
+        "name",
+        "server",
+        "currency",
+        "company",
+        "community",
+        "path",
+        "language",
+        "data_path",
+        "commondata_path",
+        "basis",
+        "category",
+        "currency_base",
+        "currency_profit",
+        "currency_margin",
+        "bank",
+        "description",
+        "exchange",
+        "formula",
+        "isin",
+        "page",
+    }
 )
 
 
-def make(name: str, **values: Any) -> Any:
+def make(kind: str, /, **values: Any) -> Any:
     """Return a tuple of that type; a field not given is 0 or an empty text, and an unknown one an error."""
-    kind = TUPLES[name]
-    unknown = set(values) - set(kind._fields)
+    record = TUPLES[kind]
+    unknown = set(values) - set(record._fields)
     if unknown:
-        raise TypeError(f"{name} has no field {', '.join(sorted(unknown))}")
-    return kind(*(values.get(f, "" if f in _TEXTS else 0) for f in kind._fields))
+        raise TypeError(f"{kind} has no field {', '.join(sorted(unknown))}")
+    return record(*(values.get(f, "" if f in _TEXTS else 0) for f in record._fields))

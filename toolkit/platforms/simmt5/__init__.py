@@ -1,0 +1,10 @@
+"""A strict double of the MetaTrader5 module over the paper venue, for tests, notebooks and CI anywhere."""
+
+from toolkit.platforms.simmt5.platform import SimMT5Platform
+from toolkit.platforms.simmt5.terminal import SimMT5, VenueClock
+from toolkit.platforms.simulated.desk import VenueRules
+
+#: What a MetaTrader server checks and a backtest does not.
+STRICT = VenueRules(strict_stops=True, check_margin=True)
+
+__all__ = ["STRICT", "SimMT5", "SimMT5Platform", "VenueClock"]
