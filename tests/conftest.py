@@ -7,14 +7,19 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # helpers shared by several folders of tests
 
 
 def _missing(what: str) -> None:
@@ -182,6 +187,16 @@ def database(request: pytest.FixtureRequest) -> Engine:
     engine = request.getfixturevalue(f"{request.param}_database")
     assert isinstance(engine, Engine)
     return engine
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def desk(request: pytest.FixtureRequest) -> Any:
+    """An account with a running run, a scripted platform and a TradeService, on every store."""
+    from execution_desk import memory_desk, sql_desk
+
+    if request.param == "memory":
+        return memory_desk()
+    return sql_desk(request.getfixturevalue(f"{request.param}_database"))
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:

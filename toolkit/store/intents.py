@@ -280,6 +280,10 @@ class SqlTransaction:
             .values(published_at=at, publish_count=OUTBOX.c.publish_count + 1)
         )
 
+    def reopen_outbox(self, intent_id: UUID) -> None:
+        """Put the intent's pointer back: it has to be handed over again."""
+        self._db.execute(update(OUTBOX).where(OUTBOX.c.intent_id == intent_id).values(published_at=None))
+
     # book
     def insert_order(self, order: OrderRecord) -> None:
         """Insert what is about to be sent."""

@@ -200,6 +200,12 @@ class MemoryTransaction:
         row = self._s.outbox[outbox_id]
         self._set(self._s.outbox, outbox_id, replace(row, published_at=at, publish_count=row.publish_count + 1))
 
+    def reopen_outbox(self, intent_id: UUID) -> None:
+        """Put the intent's pointer back."""
+        for number, row in self._s.outbox.items():
+            if row.intent_id == intent_id and row.published_at is not None:
+                self._set(self._s.outbox, number, replace(row, published_at=None))
+
     # book
     def insert_order(self, order: OrderRecord) -> None:
         """Insert what is about to be sent."""

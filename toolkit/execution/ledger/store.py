@@ -85,6 +85,9 @@ class OutboxTable(Protocol):
     def mark_published(self, outbox_id: int, at: datetime) -> None:
         """Note that a pointer was handed over."""
 
+    def reopen_outbox(self, intent_id: UUID) -> None:
+        """Put the intent's pointer back: it has to be handed over again."""
+
 
 class BookTable(Protocol):
     """Orders, deals, trades and links."""

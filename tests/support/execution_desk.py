@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
-
-import pytest
 
 from toolkit.clock import ManualClock
 from toolkit.errors import ReadFailed, UnknownSymbol
@@ -366,18 +364,3 @@ def sql_desk(engine: Any, guards_json: str = "{}") -> Desk:
         )  # fmt: skip
         work.commit()
     return Desk(SqlIntentStore(engine), clock, ScriptedPlatform(clock), principal, account_id, run_id)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """A desk on every store."""
-    if request.param == "memory":
-        yield memory_desk()
-        return
-    yield sql_desk(request.getfixturevalue(f"{request.param}_database"))
-
-
-@pytest.fixture
-def memory() -> Desk:
-    """A desk in memory."""
-    return memory_desk()
