@@ -23,6 +23,7 @@ from toolkit.store.accounts import AccountRecord, Accounts, may_act
 from toolkit.store.runs import RunRecord, Runs, VersionRecord, Versions, add_event, symbol_holders
 
 STAGES = ("shadow", "paper", "demo", "real")
+LOCAL = "local"
 _STOP_ATTEMPTS = 50
 
 
@@ -81,7 +82,7 @@ def create_live_run(
     _check_stage(account, stage)
     tightened = _tightened(version, guards)
     spec = _feed_spec(engine, feed, named, timeframe)
-    money = Decimal(str(capital)) if capital is not None else _balance(engine, account_id).balance
+    money = Decimal(str(capital)) if capital is not None else _balance(engine, account).balance
     if not money.is_finite() or money <= 0:
         raise RunError(must_be("capital", "above 0", capital, "say how much of the account the run may call its own"))
     with engine.work(principal) as work:
@@ -122,13 +123,25 @@ def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) 
         return run
     if run.status != "CREATED":
         raise RunError(must_be("run status", "CREATED", run.status, "create a new run; an ended one stays as it is"))
-    desk = engine.desk(run.account_id)
-    load_feed(engine, desk, FeedSpec.from_dict(json.loads(run.feed_json)), run)
-    snapshot = desk.platform.connect()
-    _check_identity(account, snapshot)
-    _check_facts(desk, version, run.symbols)
+    hedging = True
+    if account.gateway == LOCAL:
+        desk = engine.desk(run.account_id)
+        load_feed(engine, desk, FeedSpec.from_dict(json.loads(run.feed_json)), run)
+        hedging = must_fit_platform(desk, version, run.symbols).hedging
+    elif run.host != "workers":
+        raise RunError(
+            must_be(
+                f"host of a run on {account.name}",
+                "workers",
+                run.host,
+                f"its gateway is {account.gateway}: pass host='workers'",
+            )
+        )
+    else:
+        # the platform session belongs to a worker, which compares account and facts before the first step
+        hedging = account.settings.get("paper", {}).get("mode", "hedging") != "netting"
     with engine.work(principal) as work:
-        if not snapshot.hedging:
+        if not hedging:
             others = [
                 r
                 for r in symbol_holders(work.connection, run.account_id, run.symbols)
@@ -270,8 +283,14 @@ def _account(engine: Engine, principal: Principal, account_id: UUID) -> AccountR
         return Accounts(work.connection, principal).get(account_id)
 
 
-def _balance(engine: Engine, account_id: UUID) -> AccountSnapshot:
-    return engine.desk(account_id).platform.connect()
+def _balance(engine: Engine, account: AccountRecord) -> AccountSnapshot:
+    if account.gateway != LOCAL:
+        raise RunError(
+            must_be(
+                "capital", f"given for {account.name}", "left out", "its platform belongs to the workers: pass capital="
+            )
+        )
+    return engine.desk(account.account_id).platform.connect()
 
 
 def _checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
@@ -365,6 +384,20 @@ def _check_identity(account: AccountRecord, snapshot: AccountSnapshot) -> None:
                 f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"
             )
         )
+
+
+def must_fit_platform(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> AccountSnapshot:
+    """Compare the session with the account's row and the platform's contract facts with the version's.
+
+    Raises
+    ------
+    RunError
+        Naming each difference.
+    """
+    snapshot = desk.platform.connect()
+    _check_identity(desk.account, snapshot)
+    _check_facts(desk, version, symbols)
+    return snapshot
 
 
 def _check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> None:

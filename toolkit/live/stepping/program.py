@@ -16,7 +16,7 @@ from toolkit.errors import RunError, must_be
 from toolkit.execution.builder import StopPolicy
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.feed import FeedSpec, stored_bars
-from toolkit.live.live_runs import load_feed
+from toolkit.live.live_runs import LOCAL, load_feed, must_fit_platform
 from toolkit.live.stepping.run_book import first_rows_of_days
 from toolkit.live.stepping.run_state import RunState, decode
 from toolkit.market import Bars, Instrument
@@ -117,6 +117,8 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
     options: dict[str, Any] = run.options
     feed = FeedSpec.from_dict(json.loads(run.feed_json))
     bars = load_feed(engine, desk, feed, run)
+    if desk.account.gateway != LOCAL:
+        must_fit_platform(desk, version, run.symbols)
     day_end = str(desk.account.settings.get("paper", {}).get("day_end", "UTC"))
     currency = desk.account.currency
     instrument = bars.instrument if bars is not None else desk.platform.instrument(run.symbol)
