@@ -28,6 +28,7 @@ from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, Trad
 
 _log = structlog.get_logger(__name__)
 KEEP_ROWS = 500
+LIST_SECONDS = 1.0
 TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
 
 
@@ -120,6 +121,24 @@ class RunTopic:
             self._since[what] = max([*moments, self._since.get(what, moments[0])])
 
 
+class ListTopic:
+    """Rows of a plain list, such as the accounts; read at most once every `LIST_SECONDS`."""
+
+    def __init__(self, query: Callable[[], object]) -> None:
+        self.rows: object = query()
+        self._query = query
+        self._read_at = clock.SYSTEM.monotonic()
+
+    def poll(self) -> bool:
+        """Read the list again when it is old enough."""
+        if clock.SYSTEM.monotonic() - self._read_at < LIST_SECONDS:
+            return False
+        rows, self._read_at = self._query(), clock.SYSTEM.monotonic()
+        changed = rows != self.rows
+        self.rows = rows
+        return changed
+
+
 class Subscription:
     """A session's interest in a topic; ``close`` ends it and is safe to call twice."""
 
@@ -178,6 +197,20 @@ class DataStore:
         topic = self._topic(("run", who.user_id, run_id), lambda: RunTopic(self.read, who, run_id, self.home))
         assert isinstance(topic, RunTopic)
         return topic
+
+    def listing(self, name: str, query: Callable[[Reader], object], reader: Reader | None = None) -> ListTopic:
+        """Return a list that ``query`` reads, shared by the sessions of that principal under ``name``."""
+        who = reader or self.principal
+        topic = self._topic(("list", name, who.user_id), lambda: ListTopic(lambda: query(who)))
+        assert isinstance(topic, ListTopic)
+        return topic
+
+    def watch_listing(
+        self, name: str, query: Callable[[Reader], object], wake: Callable[[], None], reader: Reader | None = None
+    ) -> Subscription:
+        """Be told when a list changed. ``wake`` runs on the store's thread and must not wait for anything."""
+        who = reader or self.principal
+        return self._watch(("list", name, who.user_id), self.listing(name, query, who), wake)
 
     def watch_fleet(self, wake: Callable[[], None], reader: Reader | None = None) -> Subscription:
         """Be told when the fleet changed. ``wake`` runs on the store's thread and must not wait for anything."""

@@ -92,7 +92,8 @@ def drawdown(equity: NDArray[np.float64], peak: float = -np.inf) -> NDArray[np.f
     if not len(equity):
         return np.empty(0)
     top = np.maximum.accumulate(np.maximum(equity, peak))
-    return np.where(top > 0, (equity / top - 1.0) * 100.0, 0.0)
+    ratio = np.divide(equity, top, out=np.ones_like(equity), where=top > 0)
+    return (ratio - 1.0) * 100.0
 
 
 class EquityCurve:
