@@ -8,14 +8,34 @@ from toolkit.strategy.graph import Graph
 from toolkit.strategy.incremental import Decision, Incremental
 from toolkit.strategy.indicators import *  # noqa: F403
 from toolkit.strategy.indicators import __all__ as _indicators
+from toolkit.strategy.management import Management
 from toolkit.strategy.params import Bool, Choice, Float, Int
 from toolkit.strategy.sectioned import SectionedStrategy
-from toolkit.strategy.sections import RR, Entry, Exit, Lots, Pips, Protection, RiskPercent
+from toolkit.strategy.sections import (
+    RR,
+    BreakEven,
+    Entry,
+    Exit,
+    LimitEntry,
+    Lots,
+    Partial,
+    Pips,
+    Protection,
+    RiskPercent,
+    StopEntry,
+    Trail,
+)
 from toolkit.strategy.spec import StrategySpec
 
 __all__ = [  # noqa: PLE0604
     "RR",
     "Bool",
+    "BreakEven",
+    "LimitEntry",
+    "Management",
+    "Partial",
+    "StopEntry",
+    "Trail",
     "Choice",
     "ColumnCache",
     "Decision",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from toolkit.errors import StrategyError, must_be
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
-from toolkit.strategy import kernels
+from toolkit.strategy import kernels, management
 from toolkit.strategy.cache import ColumnCache
+from toolkit.strategy.management import Management
 from toolkit.strategy.packing import col_pack, col_points, col_stop_points
 from toolkit.strategy.params import Value
 from toolkit.strategy.plan import Binding, bind, state_sizes
@@ -42,6 +43,8 @@ class Decisions:
         Values of the named nodes, when asked for.
     has_stop : bool
         False when the strategy declares no stop at all (fixed lots only).
+    management : Management or None
+        Pending entries, trailing, break-even, partials, time exit; None for plain market entries.
     """
 
     code: NDArray[np.uint8]
@@ -50,6 +53,7 @@ class Decisions:
     rr: float | None = None
     frame: dict[str, Column] | None = None
     has_stop: bool = True
+    management: Management | None = None
 
 
 def evaluate(
@@ -60,6 +64,7 @@ def evaluate(
     params: Mapping[str, Value] | None = None,
     cache: ColumnCache | None = None,
     instrument: Instrument | None = None,
+    supports: Iterable[str] = (),
 ) -> Decisions:
     """Evaluate a strategy on every bar.
 
@@ -77,11 +82,14 @@ def evaluate(
         Columns shared between the sets of a sweep; must have been made for these bars.
     instrument : Instrument, optional
         Digits and pip size; defaults to the bars' own.
+    supports : iterable of str
+        Features of `management.FEATURES` that the caller's engine can do; a strategy that needs others is refused.
 
     Returns
     -------
     Decisions
     """
+    management.refuse_unsupported(spec.features, supports, spec.name)
     values = spec.values if params is None else {**spec.values, **params}
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
     store = cache if cache is not None else ColumnCache(bars)
@@ -136,6 +144,7 @@ def _decide(
     stop, target = spec.protection["stop"], spec.protection["target"]
     wanted = list(spec.roots.values())
     wanted += [part["node"] for part in (stop, target) if "node" in part]
+    wanted += management.nodes(spec.management)
     if frame or every:
         wanted += list(spec.named.values())
     run = _Run(spec, store, binding, states, wanted if not every else range(len(spec.graph.nodes)))
@@ -161,9 +170,20 @@ def _decide(
         target_points = np.array([points_from_distance(binding.scalars[target["node"]] * per_pip, 1)], np.int32)
     elif target["kind"] == "distance":
         target_points = run.points(target["node"], scale, None)
+    managed = None
+    if spec.management:
+
+        def points(part: dict[str, Any], up: bool) -> NDArray[np.int32]:
+            if part["kind"] == "distance":
+                return run.points(part["node"], scale, per_pip if up else None)
+            pips = binding.scalars[part["node"]] * per_pip
+            whole = stop_points_from_distance(pips, 1, per_pip) if up else points_from_distance(pips, 1)
+            return np.array([whole], np.int32)
+
+        managed = management.resolve(spec.management, binding.scalars, points)
     named = {name: run.column(node).copy() for name, node in spec.named.items()} if frame else None
     run.done()
-    return Decisions(code, stop_points, target_points, rr, named, has_stop)
+    return Decisions(code, stop_points, target_points, rr, named, has_stop, managed)
 
 
 def _plain_pack(conditions: list[Column], code: Column) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
+from toolkit.strategy import management
 from toolkit.strategy.expressions import FIELDS
+from toolkit.strategy.management import Management
 from toolkit.strategy.packing import pack_code
 from toolkit.strategy.plan import Binding, bind, state_sizes
 from toolkit.strategy.spec import ROOTS, StrategySpec
@@ -32,6 +34,7 @@ class Decision:
     target_points: int
     rr: float | None = None
     has_stop: bool = True
+    management: Management | None = None
 
 
 class Incremental:
@@ -45,9 +48,14 @@ class Incremental:
         Digits and pip size for the distances.
     state : bytes, optional
         What `state` returned earlier, for the same spec.
+    supports : iterable of str
+        Features of `management.FEATURES` that the caller can execute; a strategy that needs others is refused.
     """
 
-    def __init__(self, spec: StrategySpec, instrument: Instrument, state: bytes | None = None) -> None:
+    def __init__(
+        self, spec: StrategySpec, instrument: Instrument, state: bytes | None = None, *, supports: Iterable[str] = ()
+    ) -> None:
+        management.refuse_unsupported(spec.features, supports, spec.name)
         self.spec = spec
         self.instrument = instrument
         graph = spec.graph
@@ -98,6 +106,7 @@ class Incremental:
         self._stop, self._target = self._protection(binding)
         target = spec.protection["target"]
         self._rr: float | None = binding.scalars[target["node"]] if target["kind"] == "rr" else None
+        self._binding = binding
         self._has_stop = spec.protection["stop"]["kind"] != "none"
 
     def _protection(self, binding: Binding) -> tuple[Callable[[], int], Callable[[], int]]:
@@ -133,7 +142,17 @@ class Incremental:
             run()
         a, b, c, d = self._roots
         code = pack_code(values[a], values[b], values[c], values[d])
-        return Decision(code, self._stop(), self._target(), self._rr, self._has_stop)
+        managed = None
+        if self.spec.management and code & 3:
+            managed = management.resolve(self.spec.management, self._binding.scalars, self._points)
+        return Decision(code, self._stop(), self._target(), self._rr, self._has_stop, managed)
+
+    def _points(self, part: dict[str, Any], up: bool) -> int:
+        scale, per_pip = self.instrument.scale, self.instrument.points_per_pip
+        value = self._values[part["node"]]
+        if part["kind"] == "pips":
+            value, scale = value * per_pip, 1
+        return stop_points_from_distance(value, scale, per_pip) if up else points_from_distance(value, scale)
 
     @property
     def values(self) -> dict[str, Any]:

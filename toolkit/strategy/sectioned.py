@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
 
 from toolkit.errors import StrategyError, must_be
+from toolkit.strategy import management
 from toolkit.strategy.checks import refuse_level, refuse_negative
 from toolkit.strategy.expressions import Expr, as_expr, hold, literal, logical, suggest
 from toolkit.strategy.graph import Graph, Lowering
@@ -237,6 +238,15 @@ def _trace(strategy: SectionedStrategy) -> StrategySpec:
         for name, p in cls._params.items()
     }
     stored = _protection(protection, lowering, specs)
+
+    def management_distance(value: Any, what: str) -> dict[str, Any]:
+        if isinstance(value, RR) and what not in ("trailing_stop", "break_even plus"):
+            return {"kind": "rr", "node": _fixed(value.ratio, lowering)}
+        return distance(value, what, lowering, specs)
+
+    managed = management.store(entry, protection, lowering, management_distance)
+    if managed:
+        stored["management"] = managed
     sizing = _sizing(risk, lowering)
     if stored["stop"]["kind"] == "none" and sizing["kind"] == "risk_percent":
         raise StrategyError(

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
+from toolkit.strategy import management
 from toolkit.strategy.graph import Graph, Node
 from toolkit.strategy.params import ParamSpec, Value, unknown_param
 from toolkit.strategy.registry import STEPS
@@ -128,6 +129,17 @@ class StrategySpec:
         if "node" in self.sizing:
             return kind(Decimal(repr(self.scalar(self.sizing["node"]))))
         return kind(Decimal(self.sizing["value"]))
+
+    @cached_property
+    def management(self) -> dict[str, Any]:
+        """Pending entries, trailing, break-even, partials and time exit, as stored; empty for plain entries."""
+        found: dict[str, Any] = self.protection.get("management", {})
+        return found
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """What an engine must be able to do beyond stop, target and market entries (`management.FEATURES`)."""
+        return management.features(self.management)
 
     @cached_property
     def literals(self) -> tuple[float, ...]:
@@ -298,6 +310,10 @@ def check(spec: StrategySpec) -> None:
     for name, index in spec.named.items():
         if not isinstance(index, int) or not 0 <= index < len(shapes) or shapes[index].clock:
             raise SpecError(must_be(f"the named node {name}", "a node of the base bars", index, "the spec is damaged"))
+    unknown = set(spec.protection) - {"stop", "target", "management"}
+    if unknown:
+        raise SpecError(must_be("protection", "known to this toolkit", sorted(unknown), "upgrade the toolkit"))
+    management.check(spec.management, node)
     stop, target = spec.protection["stop"], spec.protection["target"]
     for part, kinds, what in ((stop, _STOPS, "stop"), (target, _TARGETS, "target")):
         if part["kind"] not in kinds:

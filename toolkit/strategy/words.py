@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from toolkit.strategy import management
 from toolkit.strategy.expressions import Expr
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _protection_lines(spec: StrategySpec, say: Callable[[int], str]) -> dict[str
     return {
         "stop loss": _distance_words(spec.protection["stop"], say),
         "take profit": _distance_words(spec.protection["target"], say),
+        **management.lines(spec.management, say, lambda part: _distance_words(part, say)),
     }
 
 
