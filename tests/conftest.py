@@ -22,6 +22,9 @@ from sqlalchemy import Engine, create_engine, text
 sys.path.insert(0, str(Path(__file__).parent / "support"))  # helpers shared by several folders of tests
 
 
+pytest_plugins = ("tests.plugins.servers", "tests.plugins.live_support")
+
+
 def _missing(what: str) -> None:
     """Skip a test that needs a service, or fail it where services are required."""
     if os.environ.get("SEATRIAL_REQUIRE_SERVICES") == "1":

@@ -1,0 +1,157 @@
+"""Workers on real message brokers: runs traded over a bus equal their backtests, and nothing foreign is executed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+
+import toolkit as tk
+from tests.plugins.live_support import Donchian, EmaCross, RsiReversal, Sea
+from toolkit.bootstrap import build, venue_path
+from toolkit.clock import now
+from toolkit.errors import BadInput, RunError
+from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
+from toolkit.gateways.envelope import KeyRing, Pointer, seal
+from toolkit.gateways.message_brokers import intent_queue
+from toolkit.market import Bars
+from toolkit.platforms.simulated import SimulatedPlatform
+from toolkit.research.comparison import normalise_all
+from toolkit.settings import Settings
+from toolkit.simulation.account import PaperAccount
+from toolkit.store.audit import first_broken_row
+from toolkit.store.runs import RunRecord
+from workers.process import WorkerProcess
+
+DEADLINE = 120.0
+KEY = "k1:0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each message broker."""
+    return str(request.param)
+
+
+@pytest.fixture
+def settings(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a host whose accounts trade through the message broker."""
+    url = request.getfixturevalue(f"{kind}_url")
+    named: dict[str, Any] = {"home": tmp_path / "home", "gateway": kind, f"{kind}_url": url, "signing_key": KEY}
+    return Settings(_env_file=None, quote_interval_seconds=0.2, **named)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def bus_sea(settings: Settings) -> Iterator[Sea]:
+    """The notebook's side: promotes and starts, never opens the platform."""
+    engine = build(settings)
+    yield Sea(engine)
+    engine.close()
+
+
+@pytest.fixture
+def start_worker(settings: Settings, kind: str) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start workers in this process; they are stopped at the end."""
+    started: list[WorkerProcess] = []
+
+    def start(*names: str) -> WorkerProcess:
+        process = WorkerProcess(settings, names, kind)
+        started.append(process)
+        process.start()
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def wait_for_end(sea: Sea, *runs: RunRecord) -> list[RunRecord]:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        read = [sea.read(run) for run in runs]
+        if all(run.status in ("STOPPED", "ERROR") for run in read):
+            return read
+        time.sleep(0.1)
+    raise TimeoutError(f"runs still {[run.status for run in read]} after {DEADLINE} s")
+
+
+def expected(strategy: Any, bars: Bars) -> list[Any]:
+    terms = PaperAccount(currency="USD", balance=10_000, leverage=30)
+    return normalise_all(tk.backtest(strategy, bars, account=terms).trade_records)
+
+
+def test_a_run_over_a_bus_equals_its_backtest(
+    bus_sea: Sea, start_worker: Callable[..., WorkerProcess], some_bars: Bars, settings: Settings
+) -> None:
+    """A worker hosts the run, every order travels over the message broker, and the trades are the backtest's."""
+    account = bus_sea.account()
+    run = bus_sea.run(bus_sea.version(EmaCross(), some_bars), account, some_bars, host="workers", capital=10_000)
+    worker = start_worker()
+    (ended,) = wait_for_end(bus_sea, run)
+    assert (ended.status, ended.last_error) == ("STOPPED", "")
+    assert bus_sea.trades(run) == expected(EmaCross(), some_bars)
+    worker.stop()
+    venue = SimulatedPlatform(venue_path(settings.home, account.account_id), PaperAccount("USD", 10_000, leverage=30))
+    assert venue.duplicate_orders() == 0
+    venue.close()
+
+
+def test_runs_of_several_accounts_and_one_shared_account_equal_their_backtests(
+    bus_sea: Sea, start_worker: Callable[..., WorkerProcess], some_bars: Bars
+) -> None:
+    """Three strategies on two accounts, two of them sharing one, each with its own capital: each equals its backtest."""
+    shared, alone = bus_sea.account("shared"), bus_sea.account("alone")
+    strategies = [(EmaCross(), shared), (RsiReversal(), shared), (Donchian(), alone)]
+    runs = [
+        bus_sea.run(bus_sea.version(strategy, some_bars), account, some_bars, host="workers", capital=10_000)
+        for strategy, account in strategies
+    ]
+    start_worker()
+    ended = wait_for_end(bus_sea, *runs)
+    assert [run.last_error for run in ended] == ["", "", ""]
+    for run, (strategy, _) in zip(runs, strategies, strict=True):
+        assert bus_sea.trades(run) == expected(strategy, some_bars)
+
+
+@pytest.mark.parametrize("why", ["forged", "foreign", "unknown_intent"])
+def test_a_message_that_is_not_ours_is_a_dead_letter_and_audited(
+    why: str, bus_sea: Sea, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    """A forged, foreign or invented pointer is refused, audited and kept for an operator; nothing is executed."""
+    account = bus_sea.account()
+    worker = start_worker()
+    from uuid import uuid4
+
+    ring = KeyRing.parse(KEY if why != "forged" else "k1:another secret of 32 bytes long")
+    target = uuid4() if why == "foreign" else account.account_id
+    sealed = seal(Pointer(uuid4(), target, "x" * 64, now()), ring)
+    queue = intent_queue(account.account_id)
+    worker.broker.enqueue(
+        dramatiq.Message(queue_name=queue, actor_name=EXECUTE_ACTOR, args=(sealed,), kwargs={}, options={})
+    )
+    deadline = time.monotonic() + 20
+    while not worker.broker.dead_letters(queue) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(worker.broker.dead_letters(queue)) == 1
+    with bus_sea.engine.work(write=False) as work:
+        found = work.connection.exec_driver_sql("SELECT subject FROM audit WHERE action = 'message.refused'").fetchall()
+        assert [row[0] for row in found] == [why]
+        assert first_broken_row(work.connection) is None
+
+
+def test_a_worker_without_a_signing_key_refuses_to_start(settings: Settings, kind: str) -> None:
+    """A message broker needs a signing key."""
+    from pydantic import SecretStr
+
+    with pytest.raises(BadInput, match="SEATRIAL_SIGNING_KEY must be set"):
+        WorkerProcess(settings.model_copy(update={"signing_key": SecretStr("")}), (), kind)
+
+
+def test_a_worker_with_nothing_to_serve_refuses_to_start(settings: Settings, kind: str) -> None:
+    """A worker whose gateway no account uses says how to give it one."""
+    with pytest.raises(RunError, match="seatrial gateway set"):
+        WorkerProcess(settings, (), kind)
