@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toolkit.strategy.columnar import ColumnCache, Decisions, evaluate
+from toolkit.strategy.compute import compute
 from toolkit.strategy.expressions import Expr
 from toolkit.strategy.graph import Graph
 from toolkit.strategy.incremental import Decision, Incremental
@@ -26,6 +27,7 @@ from toolkit.strategy.sections import (
     Trail,
 )
 from toolkit.strategy.spec import StrategySpec
+from toolkit.strategy.user_steps import indicator
 
 __all__ = [  # noqa: PLE0604
     "RR",
@@ -53,6 +55,8 @@ __all__ = [  # noqa: PLE0604
     "RiskPercent",
     "SectionedStrategy",
     "StrategySpec",
+    "compute",
     "evaluate",
+    "indicator",
     *_indicators,
 ]

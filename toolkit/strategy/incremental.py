@@ -94,6 +94,8 @@ class Incremental:
                 raise StrategyError(must_be("a node", "one this driver can step", node.op, "upgrade the toolkit"))
             elif shape.step.elementwise:
                 steps.append(_plain(shape.step.fn, self._values, index, shape.columns))
+            elif not shape.step.state and shape.step.buffer is None:
+                steps.append(_fixed(shape.step.fn, self._values, index, shape.columns, binding.bound[index]))
             else:
                 tail = (w,) if shape.step.buffer is not None else ()
                 steps.append(
@@ -235,6 +237,15 @@ def _plain(fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[
         values[index] = fn(*[values[i] for i in inputs])
 
     return many
+
+
+def _fixed(
+    fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...], bound: tuple[Any, ...]
+) -> Callable[[], None]:
+    def run() -> None:
+        values[index] = fn(*[values[i] for i in inputs], *bound)
+
+    return run
 
 
 def _keeping(

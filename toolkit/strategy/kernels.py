@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import itertools
+import json
 import os
 import sys
 import tempfile
@@ -99,12 +100,23 @@ def source() -> str:
         rounding.stop_points_from_distance,
         packing.pack_code,
     ]
-    plain += [*HELPERS.values(), *(s.fn for s in STEPS.values())]
+    plain += [*HELPERS.values(), *(s.fn for s in STEPS.values() if not s.source)]
     parts += ["@njit(**OPTIONS)\n" + plain_source(fn) for fn in plain]
     for step in STEPS.values():
+        if step.source:
+            continue
         parts.append(_elementwise_source(step) if step.elementwise else _stateful_source(step))
     parts += [plain_source(fn) for fn in (packing.col_pack, packing.col_stop_points, packing.col_points)]
     return "\n\n".join(parts)
+
+
+def user_source(step: Step) -> str:
+    """Return the text of the module for one node type of the user's."""
+    calls = [plain_source(STEPS[op].fn) for op in ("div", "min", "max", "abs", "sqrt")]
+    own = json.loads(step.source)[0].replace(f"def {step.fn.__name__}(", f"def user_{step.fn.__name__}(", 1)
+    loops = _elementwise_source(step) if step.elementwise else _stateful_source(step)
+    parts = [_HEAD.format(max_points=rounding.MAX_POINTS), *("@njit(**OPTIONS)\n" + text for text in (*calls, own))]
+    return "\n\n".join([*parts, loops.replace(f" {step.fn.__name__}(", f" user_{step.fn.__name__}(")])
 
 
 def cache_folder() -> Path:
@@ -189,14 +201,18 @@ def get(name: str, mix: str = "") -> Callable[..., Any]:
     with _lock:
         from numba import njit
 
-        if _module is None:
-            _module = load_module(source(), "columns")
         step = STEPS.get(name)
+        if step is not None and step.source:
+            module = load_module(user_source(step), "user")
+        else:
+            if _module is None:
+                _module = load_module(source(), "columns")
+            module = _module
         if step is None:  # noqa: SIM108
             signature = _tail_signature(name)
         else:
             signature = _elementwise_signature(step, mix) if mix else _signature(step)
-        kernel: Callable[..., Any] = njit(signature, **_module.OPTIONS)(getattr(_module, f"col_{key}"))
+        kernel: Callable[..., Any] = njit(signature, **module.OPTIONS)(getattr(module, f"col_{key}"))
         _compiled[key] = kernel
         return kernel
 
@@ -230,6 +246,9 @@ def run_stateful(
     held, buffer = state.tolist(), w.tolist()
     tail = (buffer,) if step.buffer is not None else ()
     fn, values = step.fn, []
+    if not held and not tail:
+        out[:] = [fn(*row, *bound) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        return
     for row in zip(*(c.tolist() for c in columns), strict=True):
         value, *held = fn(*row, *bound, *held, *tail)
         values.append(value)

@@ -48,6 +48,8 @@ class Step:
         Bars after which the value no longer depends on where a run began, about.
     vector : callable or None
         The same arithmetic over whole numpy columns, used only where numba is absent.
+    source : str
+        What a spec ships of a user's own node type; empty for the toolkit's.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Step:
     version: int
     warm: Callable[..., int]
     vector: Callable[..., Any] | None
+    source: str = ""
 
     @property
     def elementwise(self) -> bool:

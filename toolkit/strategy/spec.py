@@ -17,6 +17,7 @@ from toolkit.strategy.graph import Graph, Node
 from toolkit.strategy.params import ParamSpec, Value, unknown_param
 from toolkit.strategy.registry import STEPS
 from toolkit.strategy.sections import Lots, RiskPercent
+from toolkit.strategy.user_steps import receive, shipped_steps
 
 FORMAT = 1
 FILL_RULES = 1
@@ -173,6 +174,7 @@ class StrategySpec:
             "roots": self.roots,
             "protection": self.protection,
             "risk": self.sizing,
+            **({"steps": shipped} if (shipped := shipped_steps([n.op for n in self.graph.nodes])) else {}),
             "semantics": {"fill_rules": FILL_RULES, "nodes": self.graph.versions()},
         }
 
@@ -207,7 +209,7 @@ class StrategySpec:
             ) from problem
         try:
             spec = cls._from_dict(data)
-        except (KeyError, TypeError, AttributeError, IndexError) as problem:
+        except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as problem:
             raise SpecError(
                 must_be(
                     "a spec", "complete", f"{type(problem).__name__}: {problem}", "read it from StrategySpec.to_json()"
@@ -228,6 +230,7 @@ class StrategySpec:
                     "run it with the toolkit that made it, or test and promote it again",
                 )
             )
+        receive(data.get("steps", {}))
         for op, version in data["semantics"]["nodes"].items():
             have = STEPS[op].version if op in STEPS else None
             if have != version:

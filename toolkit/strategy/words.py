@@ -62,6 +62,8 @@ def _render(op: str, args: list[str], raw: tuple[Any, ...]) -> str:
         return f"{args[0]} {args[1]} bars ago"
     if op == "in_session":
         return f"the bar opens between minute {args[1]} and {args[2]} of the UTC day"
+    if op.startswith("user_"):
+        op = op[5:].rpartition("_")[0]
     shown = [a for a in args if a.split(".")[-1] not in _HIDDEN]
     return f"{op.replace('_sma', '')}({', '.join(shown)})"
 
