@@ -1,11 +1,11 @@
 """The execution store in the database: `toolkit.execution.ledger.store.IntentStore` on SQLite and PostgreSQL.
 
-Records and tables have the same field names, so mapping is by name. Statements are built once, at import.
+Records and tables have the same field names, so mapping is by name. Statements are compiled once (see `statements`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -13,12 +13,25 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, Table, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    Select,
+    Table,
+    bindparam,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import IntegrityError
 
-from toolkit.errors import NotFound, StoreError
+from toolkit.errors import NotFound
 from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import (
     AccountRecord,
@@ -38,6 +51,7 @@ from toolkit.execution.ledger.records import (
 from toolkit.execution.principal import Principal
 from toolkit.market import Side
 from toolkit.store import audit, models
+from toolkit.store.statements import Statement
 from toolkit.store.unit_of_work import UnitOfWork
 
 R = TypeVar("R")
@@ -65,50 +79,63 @@ TRIPS = _table(models.GuardrailTrip)
 MARKS = _table(models.EquityMark)
 RUN_EVENTS = _table(models.RunEvent)
 
-_ENUMS: dict[str, type[Action] | type[Side] | type[IntentState]] = {"action": Action, "side": Side, "state": IntentState}
-
-
+_ENUMS: dict[str, type[Action] | type[Side] | type[IntentState]] = {
+    "action": Action,
+    "side": Side,
+    "state": IntentState,
+}
 _FIELDS: dict[type[Any], tuple[str, ...]] = {}
-_ENUM_FIELDS: dict[type[Any], tuple[str, ...]] = {}
-_SELECTS: dict[type[Any], Select[Any]] = {}
+_ENUM_FIELDS: dict[type[Any], tuple[tuple[int, str], ...]] = {}
+_STATEMENTS: dict[Hashable, Statement] = {}
 
 
 def _names(record: type[Any]) -> tuple[str, ...]:
     names = _FIELDS.get(record)
     if names is None:
         names = _FIELDS[record] = tuple(f.name for f in fields(record))
+        _ENUM_FIELDS[record] = tuple((i, n) for i, n in enumerate(names) if n in _ENUMS)
     return names
 
 
-def _enum_names(record: type[Any]) -> tuple[str, ...]:
-    names = _ENUM_FIELDS.get(record)
-    if names is None:
-        names = _ENUM_FIELDS[record] = tuple(n for n in _names(record) if n in _ENUMS)
-    return names
-
-
-def _select(table: Table, record: type[Any]) -> Select[Any]:
-    query = _SELECTS.get(record)
-    if query is None:
-        query = _SELECTS[record] = select(*(table.c[name] for name in _names(record)))
-    return query
-
-
-def _to_record(record: type[R], row: Any) -> R:
-    values = dict(row._mapping)
-    for name in _enum_names(record):
-        values[name] = _ENUMS[name](values[name])
-    return record(**values)
+def _to_record(record: type[R], row: list[Any]) -> R:
+    names = _names(record)
+    for i, name in _ENUM_FIELDS[record]:
+        row[i] = _ENUMS[name](row[i])
+    return record(**dict(zip(names, row, strict=True)))
 
 
 def _to_row(record: Any) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _names(type(record))}
-    for name in _enum_names(type(record)):
+    kind = type(record)
+    values = {name: getattr(record, name) for name in _names(kind)}
+    for _, name in _ENUM_FIELDS[kind]:
         values[name] = values[name].value
     for name in ("terms", "data"):
         if name in values:
             values[name] = dict(values[name])
     return values
+
+
+def _statement(key: Hashable, make: Callable[[Dialect], ClauseElement]) -> Statement:
+    known = _STATEMENTS.get(key)
+    if known is None:
+        known = _STATEMENTS[key] = Statement(make)
+    return known
+
+
+def _equals(table: Table, names: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    return [table.c[name] == bindparam(name, type_=table.c[name].type) for name in names]
+
+
+def _values(table: Table, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: bindparam(name, type_=table.c[name].type) for name in names}
+
+
+def _select(table: Table, record: type[Any], *keys: str) -> Select[Any]:
+    return select(*(table.c[name] for name in _names(record))).where(*_equals(table, keys))
+
+
+def _insert_for(dialect: Dialect) -> Callable[[Table], Any]:
+    return pg_insert if dialect.name == "postgresql" else sqlite_insert
 
 
 class SqlIntentStore:
@@ -138,42 +165,66 @@ class SqlTransaction:
         """Make everything durable."""
         self._work.commit()
 
-    def _one(self, record: type[R], query: Select[Any]) -> R | None:
-        row = self._db.execute(query).first()
-        return None if row is None else _to_record(record, row)
+    def _all(self, record: type[R], key: Hashable, query: Callable[[], Select[Any]], **values: Any) -> list[R]:
+        statement = _statement(key, lambda _dialect: query())
+        return [_to_record(record, row) for row in statement.rows(self._db, values)]
 
-    def _all(self, record: type[R], query: Select[Any]) -> list[R]:
-        return [_to_record(record, row) for row in self._db.execute(query)]
+    def _one(self, record: type[R], table: Table, *, lock: bool = False, **keys: Any) -> R | None:
+        names = tuple(keys)
+
+        def make(_dialect: Dialect) -> ClauseElement:
+            query = _select(table, record, *names)
+            return query.with_for_update() if lock else query
+
+        rows = _statement((record, names, lock), make).rows(self._db, keys)
+        return _to_record(record, rows[0]) if rows else None
 
     def _insert(self, table: Table, values: Mapping[str, Any]) -> None:
-        try:
-            self._db.execute(insert(table), dict(values))
-        except IntegrityError as error:
-            raise StoreError(f"a row of {table.name} breaks a rule of the database: {error.orig}") from error
+        names = tuple(values)
+        # inline: no RETURNING for a number nobody asks for
+        _statement(("insert", table.name, names), lambda _d: insert(table).inline().values(_values(table, names))).run(
+            self._db, values
+        ).close()
 
     def _upsert(self, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> None:
-        make = pg_insert if self._db.dialect.name == "postgresql" else sqlite_insert
-        statement = make(table).values(dict(values))
-        changed = {name: statement.excluded[name] for name in values if name not in keys}
-        self._db.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed))
+        names = tuple(values)
+
+        def make(dialect: Dialect) -> ClauseElement:
+            row: Any = _insert_for(dialect)(table).inline().values(_values(table, names))
+            changed = {name: row.excluded[name] for name in names if name not in keys}
+            statement: ClauseElement = row.on_conflict_do_update(index_elements=list(keys), set_=changed)
+            return statement
+
+        _statement(("upsert", table.name, names), make).run(self._db, values).close()
 
     def _insert_new(self, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> bool:
-        make = pg_insert if self._db.dialect.name == "postgresql" else sqlite_insert
-        # RETURNING, because the row count of such an insert is not reported by every driver
-        statement = make(table).on_conflict_do_nothing(index_elements=list(keys)).returning(table.c[keys[0]])
-        return self._db.execute(statement, dict(values)).first() is not None
+        names = tuple(values)
+
+        def make(dialect: Dialect) -> ClauseElement:
+            row: Any = _insert_for(dialect)(table).inline().values(_values(table, names))
+            statement: ClauseElement = row.on_conflict_do_nothing(index_elements=list(keys))
+            return statement
+
+        return _statement(("insert_new", table.name, names), make).changed(self._db, values) == 1
+
+    def _update(self, table: Table, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+        keys, names = tuple(where), tuple(changes)
+
+        def make(_dialect: Dialect) -> ClauseElement:
+            compared = [table.c[k] == bindparam(f"was_{k}", type_=table.c[k].type) for k in keys]
+            return update(table).where(*compared).values(_values(table, names))
+
+        values = {f"was_{key}": value for key, value in where.items()} | dict(changes)
+        return _statement(("update", table.name, keys, names), make).changed(self._db, values)
 
     # intents
     def intent(self, intent_id: UUID) -> IntentRecord | None:
         """Return one intent."""
-        return self._one(IntentRecord, _select(INTENTS, IntentRecord).where(INTENTS.c.intent_id == intent_id))
+        return self._one(IntentRecord, INTENTS, intent_id=intent_id)
 
     def intent_by_key(self, account_id: UUID, key: str) -> IntentRecord | None:
         """Return the intent of an idempotency key."""
-        query = _select(INTENTS, IntentRecord).where(
-            INTENTS.c.account_id == account_id, INTENTS.c.idempotency_key == key
-        )
-        return self._one(IntentRecord, query)
+        return self._one(IntentRecord, INTENTS, account_id=account_id, idempotency_key=key)
 
     def intents_by_tag(
         self, account_id: UUID, tags: Collection[str], magics: Collection[int] = ()
@@ -181,20 +232,25 @@ class SqlTransaction:
         """Return the intents that carry one of the client tags or magics."""
         if not tags and not magics:
             return []
-        query = _select(INTENTS, IntentRecord).where(
-            INTENTS.c.account_id == account_id,
-            or_(INTENTS.c.client_tag.in_(list(tags)), INTENTS.c.magic.in_(list(magics))),
+        query = (
+            select(INTENTS.c.intent_id)
+            .where(INTENTS.c.account_id == account_id)
+            .where(or_(INTENTS.c.client_tag.in_(list(tags)), INTENTS.c.magic.in_(list(magics))))
         )
-        return self._all(IntentRecord, query)
+        found = (self.intent(intent_id) for intent_id in self._db.execute(query).scalars().all())
+        return [intent for intent in found if intent is not None]
 
     def intents_in(self, account_id: UUID, states: Collection[IntentState]) -> list[IntentRecord]:
         """Return the account's intents in these states, oldest first."""
-        query = (
-            _select(INTENTS, IntentRecord)
-            .where(INTENTS.c.account_id == account_id, INTENTS.c.state.in_(sorted(s.value for s in states)))
-            .order_by(INTENTS.c.created_at, INTENTS.c.intent_id)
-        )
-        return self._all(IntentRecord, query)
+        wanted = tuple(sorted(s.value for s in states))
+
+        def query() -> Select[Any]:
+            # one comparison per state, because a list of changing length cannot be compiled once
+            anyone = or_(*(INTENTS.c.state == literal(state) for state in wanted))
+            found = _select(INTENTS, IntentRecord, "account_id").where(anyone)
+            return found.order_by(INTENTS.c.created_at, INTENTS.c.intent_id)
+
+        return self._all(IntentRecord, ("intents_in", wanted), query, account_id=account_id) if wanted else []
 
     def insert_intent(self, intent: IntentRecord) -> None:
         """Insert a row."""
@@ -202,30 +258,10 @@ class SqlTransaction:
 
     def replace_intent(self, before: IntentRecord, after: IntentRecord) -> bool:
         """Compare state, token and version, then set, in one statement."""
-        changed = {
-            name: getattr(after, name) for name in _names(IntentRecord) if getattr(after, name) != getattr(before, name)
-        }
-        if "state" in changed:
-            changed["state"] = changed["state"].value
-        if "terms" in changed:
-            changed["terms"] = dict(changed["terms"])
-        statement = (
-            update(INTENTS)
-            .where(
-                INTENTS.c.intent_id == bindparam("b_id"),
-                INTENTS.c.state == bindparam("b_state"),
-                INTENTS.c.token == bindparam("b_token"),
-                INTENTS.c.version == bindparam("b_version"),
-            )
-            .values({name: bindparam(name) for name in changed})
-        )
-        compared = {
-            "b_id": before.intent_id,
-            "b_state": before.state.value,
-            "b_token": before.token,
-            "b_version": before.version,
-        }
-        return self._db.execute(statement, compared | changed).rowcount == 1
+        old, new = _to_row(before), _to_row(after)
+        changed = {name: value for name, value in new.items() if value != old[name]}
+        where = {name: old[name] for name in ("intent_id", "state", "token", "version")}
+        return self._update(INTENTS, where, changed) == 1
 
     def append_event(self, event: IntentEventRecord) -> None:
         """Append one row of history."""
@@ -233,14 +269,17 @@ class SqlTransaction:
 
     def events(self, intent_id: UUID) -> list[IntentEventRecord]:
         """Return an intent's history, oldest first."""
-        query = _select(EVENTS, IntentEventRecord).where(EVENTS.c.intent_id == intent_id).order_by(EVENTS.c.seq)
-        return self._all(IntentEventRecord, query)
+        return self._all(
+            IntentEventRecord,
+            "events",
+            lambda: _select(EVENTS, IntentEventRecord, "intent_id").order_by(EVENTS.c.seq),
+            intent_id=intent_id,
+        )
 
     # leases
     def lease(self, account_id: UUID) -> LeaseRecord | None:
         """Return the lease, its row locked on PostgreSQL (SQLite's writer excludes all others anyway)."""
-        query = _select(LEASES, LeaseRecord).where(LEASES.c.account_id == account_id)
-        return self._one(LeaseRecord, query.with_for_update())
+        return self._one(LeaseRecord, LEASES, lock=True, account_id=account_id)
 
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
@@ -264,25 +303,35 @@ class SqlTransaction:
 
     def unpublished(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
         """Return what still has to be handed over, in order."""
-        query = (
-            _select(OUTBOX, OutboxRecord)
-            .where(OUTBOX.c.account_id == account_id, OUTBOX.c.published_at.is_(None))
-            .order_by(OUTBOX.c.outbox_id)
-            .limit(limit)
+        return self._all(
+            OutboxRecord,
+            ("unpublished", limit),
+            lambda: (
+                _select(OUTBOX, OutboxRecord, "account_id")
+                .where(OUTBOX.c.published_at.is_(None))
+                .order_by(OUTBOX.c.outbox_id)
+                .limit(limit)
+            ),
+            account_id=account_id,
         )
-        return self._all(OutboxRecord, query)
 
     def mark_published(self, outbox_id: int, at: datetime) -> None:
         """Note that a pointer was handed over."""
-        self._db.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.outbox_id == outbox_id)
-            .values(published_at=at, publish_count=OUTBOX.c.publish_count + 1)
-        )
+        _statement(
+            "mark_published",
+            lambda _d: (
+                update(OUTBOX)
+                .where(OUTBOX.c.outbox_id == bindparam("was_id"))
+                .values(
+                    published_at=bindparam("at", type_=OUTBOX.c.published_at.type),
+                    publish_count=OUTBOX.c.publish_count + 1,
+                )
+            ),
+        ).run(self._db, {"was_id": outbox_id, "at": at}).close()
 
     def reopen_outbox(self, intent_id: UUID) -> None:
         """Put the intent's pointer back: it has to be handed over again."""
-        self._db.execute(update(OUTBOX).where(OUTBOX.c.intent_id == intent_id).values(published_at=None))
+        self._update(OUTBOX, {"intent_id": intent_id}, {"published_at": None})
 
     # book
     def insert_order(self, order: OrderRecord) -> None:
@@ -291,14 +340,16 @@ class SqlTransaction:
 
     def update_order(self, intent_id: UUID, attempt: int, changes: Mapping[str, Any]) -> None:
         """Write the platform's answer to what was sent."""
-        self._db.execute(
-            update(ORDERS).where(ORDERS.c.intent_id == intent_id, ORDERS.c.attempt == attempt).values(**changes)
-        )
+        self._update(ORDERS, {"intent_id": intent_id, "attempt": attempt}, changes)
 
     def orders(self, intent_id: UUID) -> list[OrderRecord]:
         """Return what was sent for an intent, by attempt."""
-        query = _select(ORDERS, OrderRecord).where(ORDERS.c.intent_id == intent_id).order_by(ORDERS.c.attempt)
-        return self._all(OrderRecord, query)
+        return self._all(
+            OrderRecord,
+            "orders",
+            lambda: _select(ORDERS, OrderRecord, "intent_id").order_by(ORDERS.c.attempt),
+            intent_id=intent_id,
+        )
 
     def add_platform_event(self, event: PlatformEventRecord) -> bool:
         """Insert unless the account already has this kind and id; return whether it was new."""
@@ -306,16 +357,17 @@ class SqlTransaction:
 
     def deal_bodies(self, account_id: UUID, position_id: str) -> list[str]:
         """Return the stored deals of a position, oldest first."""
-        query = (
-            select(PLATFORM_EVENTS.c.body_json)
-            .where(
-                PLATFORM_EVENTS.c.account_id == account_id,
-                PLATFORM_EVENTS.c.position_id == position_id,
-                PLATFORM_EVENTS.c.kind == "deal",
-            )
-            .order_by(PLATFORM_EVENTS.c.event_id)
+        statement = _statement(
+            "deal_bodies",
+            lambda _d: (
+                select(PLATFORM_EVENTS.c.body_json)
+                .where(
+                    *_equals(PLATFORM_EVENTS, ("account_id", "position_id")), PLATFORM_EVENTS.c.kind == literal("deal")
+                )
+                .order_by(PLATFORM_EVENTS.c.event_id)
+            ),
         )
-        return list(self._db.execute(query).scalars())
+        return [row[0] for row in statement.rows(self._db, {"account_id": account_id, "position_id": position_id})]
 
     def known_deals(self, account_id: UUID, deal_ids: Collection[str]) -> set[str]:
         """Return which of these deals are stored already."""
@@ -328,40 +380,44 @@ class SqlTransaction:
 
     def trade_of_position(self, account_id: UUID, position_id: str) -> TradeRecord | None:
         """Return the trade of a position."""
-        query = _select(TRADES, TradeRecord).where(
-            TRADES.c.account_id == account_id, TRADES.c.position_id == position_id
-        )
-        return self._one(TradeRecord, query)
+        return self._one(TradeRecord, TRADES, account_id=account_id, position_id=position_id)
 
     def trades_of_intent(self, intent_id: UUID) -> list[TradeRecord]:
         """Return the trades an intent opened."""
-        return self._all(TradeRecord, _select(TRADES, TradeRecord).where(TRADES.c.intent_id == intent_id))
+        return self._all(
+            TradeRecord, "trades_of_intent", lambda: _select(TRADES, TradeRecord, "intent_id"), intent_id=intent_id
+        )
 
     def open_trades(self, account_id: UUID) -> list[TradeRecord]:
         """Return the account's open trades, oldest first."""
-        query = (
-            _select(TRADES, TradeRecord)
-            .where(TRADES.c.account_id == account_id, TRADES.c.status == "open")
-            .order_by(TRADES.c.entry_time, TRADES.c.position_id)
+        return self._all(
+            TradeRecord,
+            "open_trades",
+            lambda: (
+                _select(TRADES, TradeRecord, "account_id")
+                .where(TRADES.c.status == literal("open"))
+                .order_by(TRADES.c.entry_time, TRADES.c.position_id)
+            ),
+            account_id=account_id,
         )
-        return self._all(TradeRecord, query)
 
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:
         """Return when the run last closed a position of the symbol."""
-        query = (
-            select(TRADES.c.exit_time)
-            .where(TRADES.c.live_run_id == live_run_id, TRADES.c.symbol == symbol, TRADES.c.status == "closed")
-            .order_by(TRADES.c.exit_time.desc())
-            .limit(1)
+        statement = _statement(
+            "last_exit",
+            lambda _d: (
+                select(TRADES.c.exit_time)
+                .where(*_equals(TRADES, ("live_run_id", "symbol")), TRADES.c.status == literal("closed"))
+                .order_by(TRADES.c.exit_time.desc())
+                .limit(1)
+            ),
         )
-        return self._db.execute(query).scalar()
+        rows = statement.rows(self._db, {"live_run_id": live_run_id, "symbol": symbol})
+        return rows[0][0] if rows else None
 
     def put_trade(self, trade: TradeRecord) -> None:
         """Insert or replace a trade; a position has one trade."""
-        try:
-            self._upsert(TRADES, ("trade_id",), _to_row(trade))
-        except IntegrityError as error:
-            raise StoreError(f"position {trade.position_id} has a trade already: {error.orig}") from error
+        self._upsert(TRADES, ("trade_id",), _to_row(trade))
 
     def add_link(self, link: LinkRecord) -> None:
         """Link a trade to its run, once."""
@@ -369,65 +425,74 @@ class SqlTransaction:
 
     def links(self, live_run_id: UUID) -> list[LinkRecord]:
         """Return a run's links, oldest first."""
-        query = _select(LINKS, LinkRecord).where(LINKS.c.live_run_id == live_run_id).order_by(LINKS.c.link_id)
-        return self._all(LinkRecord, query)
+        return self._all(
+            LinkRecord,
+            "links",
+            lambda: _select(LINKS, LinkRecord, "live_run_id").order_by(LINKS.c.link_id),
+            live_run_id=live_run_id,
+        )
 
     # facts
     def account(self, account_id: UUID) -> AccountRecord | None:
         """Return an account."""
-        return self._one(AccountRecord, _select(ACCOUNTS, AccountRecord).where(ACCOUNTS.c.account_id == account_id))
+        return self._one(AccountRecord, ACCOUNTS, account_id=account_id)
 
     def may_act(self, account_id: UUID, principal: Principal) -> bool:
         """Whether the principal owns the account or holds a grant that is not revoked."""
-        owns = select(ACCOUNTS.c.account_id).where(
-            ACCOUNTS.c.account_id == account_id, ACCOUNTS.c.owner_id == principal.user_id
-        )
-        granted = select(GRANTS.c.account_id).where(
-            GRANTS.c.account_id == account_id,
-            GRANTS.c.user_id == principal.user_id,
-            GRANTS.c.revoked_at.is_(None),
-        )
-        return self._db.execute(owns.union_all(granted).limit(1)).first() is not None
+
+        def make(_dialect: Dialect) -> ClauseElement:
+            owns = select(ACCOUNTS.c.account_id).where(*_equals(ACCOUNTS, ("account_id", "owner_id")))
+            grant = GRANTS.c.user_id == bindparam("owner_id", type_=GRANTS.c.user_id.type)
+            held = select(GRANTS.c.account_id).where(
+                *_equals(GRANTS, ("account_id",)), grant, GRANTS.c.revoked_at.is_(None)
+            )
+            return owns.union_all(held).limit(1)
+
+        cursor = _statement("may_act", make).run(self._db, {"account_id": account_id, "owner_id": principal.user_id})
+        try:
+            return cursor.fetchone() is not None
+        finally:
+            cursor.close()
 
     def set_halt(self, account_id: UUID, at: datetime | None, by: str, reason: str) -> None:
         """Set or lift the kill switch."""
-        self._db.execute(
-            update(ACCOUNTS)
-            .where(ACCOUNTS.c.account_id == account_id)
-            .values(halted_at=at, halted_by=by, halt_reason=reason)
-        )
+        self._update(ACCOUNTS, {"account_id": account_id}, {"halted_at": at, "halted_by": by, "halt_reason": reason})
 
     def set_synced_until(self, account_id: UUID, until: datetime) -> None:
         """Note up to when the platform's history has been read completely."""
-        self._db.execute(
-            update(ACCOUNTS).where(ACCOUNTS.c.account_id == account_id).values(book_synced_until=until)
-        )
+        self._update(ACCOUNTS, {"account_id": account_id}, {"book_synced_until": until})
 
     def run(self, live_run_id: UUID) -> RunRecord | None:
         """Return a run."""
-        return self._one(RunRecord, _select(RUNS, RunRecord).where(RUNS.c.live_run_id == live_run_id))
+        return self._one(RunRecord, RUNS, live_run_id=live_run_id)
 
     def add_realised(self, live_run_id: UUID, amount: Decimal, fills: int, at: datetime) -> None:
         """Add what trades of the run have booked, and count its fills; added in Python, exactly, on a locked row."""
-        row = self._db.execute(
-            select(RUNS.c.realised, RUNS.c.fills_count).where(RUNS.c.live_run_id == live_run_id).with_for_update()
-        ).first()
-        if row is None:
-            raise NotFound(f"run {live_run_id} does not exist")
-        self._db.execute(
-            update(RUNS)
-            .where(RUNS.c.live_run_id == live_run_id)
-            .values(realised=row.realised + amount, fills_count=row.fills_count + fills, last_action_at=at)
+        statement = _statement(
+            "realised",
+            lambda _d: (
+                select(RUNS.c.realised, RUNS.c.fills_count).where(*_equals(RUNS, ("live_run_id",))).with_for_update()
+            ),
         )
+        rows = statement.rows(self._db, {"live_run_id": live_run_id})
+        if not rows:
+            raise NotFound(f"run {live_run_id} does not exist")
+        realised, counted = rows[0]
+        changes = {"realised": realised + amount, "fills_count": counted + fills, "last_action_at": at}
+        self._update(RUNS, {"live_run_id": live_run_id}, changes)
 
     def trips_in_force(self, account_id: UUID, now: datetime) -> list[TripRecord]:
         """Return trips that still deny entries at that platform time."""
-        query = _select(TRIPS, TripRecord).where(
-            TRIPS.c.account_id == account_id,
-            TRIPS.c.reset_at.is_(None),
-            or_(TRIPS.c.until.is_(None), TRIPS.c.until > now),
+        return self._all(
+            TripRecord,
+            "trips_in_force",
+            lambda: _select(TRIPS, TripRecord, "account_id").where(
+                TRIPS.c.reset_at.is_(None),
+                or_(TRIPS.c.until.is_(None), TRIPS.c.until > bindparam("now", type_=TRIPS.c.until.type)),
+            ),
+            account_id=account_id,
+            now=now,
         )
-        return self._all(TripRecord, query)
 
     def put_trip(self, trip: TripRecord) -> None:
         """Insert or replace a trip."""
@@ -435,13 +500,14 @@ class SqlTransaction:
 
     def equity_mark(self, account_id: UUID, scope: str) -> EquityMarkRecord | None:
         """Return the latest mark of a scope."""
-        query = (
-            _select(MARKS, EquityMarkRecord)
-            .where(MARKS.c.account_id == account_id, MARKS.c.scope == scope)
-            .order_by(MARKS.c.day.desc())
-            .limit(1)
+        found = self._all(
+            EquityMarkRecord,
+            "equity_mark",
+            lambda: _select(MARKS, EquityMarkRecord, "account_id", "scope").order_by(MARKS.c.day.desc()).limit(1),
+            account_id=account_id,
+            scope=scope,
         )
-        return self._one(EquityMarkRecord, query)
+        return found[0] if found else None
 
     def put_equity_mark(self, mark: EquityMarkRecord) -> None:
         """Insert or replace the mark of its day."""
