@@ -16,6 +16,7 @@ from toolkit.market import Side, money_digits
 from toolkit.research.setup import Setup
 from toolkit.research.stats import statistics
 from toolkit.risk.guardrails import GUARD_REASONS
+from toolkit.simulation import state
 from toolkit.simulation.rates import closes
 from toolkit.simulation.rules import EXIT_REASONS, SKIP_REASONS
 from toolkit.simulation.run import Run
@@ -208,7 +209,7 @@ class BacktestResult:
         if trade is None:
             return None
         facts = self.bars.instrument
-        floating = int(self.run.equity[-1]) - int(self.run.totals[9])
+        floating = int(self.run.equity[-1]) - int(self.run.totals[state.BALANCE])
         return OpenPosition(
             self.bars.symbol,
             _side(trade.side),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
-from toolkit.market.platform_clock import day_ids
+from toolkit.market.platform_clock import day_ids, day_starts
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.rates import value_columns
@@ -38,14 +38,15 @@ class Setup:
     guards: Guards
     fill_at: FillAt
     prices: Prices
-    value_num: Int64
-    value_den: Int64
+    value: Int64
 
 
 def last_bars_of_days(ts: Int64, day_end: str) -> Int64:
-    """Index of the last bar of each platform day."""
-    days = day_ids(ts, day_end)
-    return np.append(np.flatnonzero(days[1:] != days[:-1]), len(ts) - 1).astype(np.int64)
+    """Index of the last bar of each platform day that has bars."""
+    first, last = (int(d) for d in day_ids(ts[[0, -1]], day_end))
+    midnights = day_starts(np.arange(first + 1, last + 1), day_end)
+    before = np.searchsorted(ts, midnights) - 1
+    return np.append(np.unique(before[before >= 0]), len(ts) - 1).astype(np.int64)
 
 
 def prepare(
@@ -75,9 +76,9 @@ def prepare(
     if account is not None and not isinstance(account, PaperAccount):
         raise BadInput(must_be("account", "tk.PaperAccount", type(account).__name__, "use tk.PaperAccount(...)"))
     account = account or PaperAccount()
-    num, den = value_columns(bars, account.currency, conversion)
+    value = value_columns(bars, account.currency, conversion)
     prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
-    return Setup(bars, account, guards or Guards(), fill_at, prices, num, den)
+    return Setup(bars, account, guards or Guards(), fill_at, prices, value)
 
 
 def plan_of(decisions: Decisions) -> Plan:
@@ -99,8 +100,7 @@ def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:
         balance=account.balance_minor,
         min_steps=instrument.min_steps,
         max_steps=instrument.max_steps,
-        value_num=setup.value_num,
-        value_den=setup.value_den,
+        value=setup.value,
         fixed_steps=fixed_steps,
         risk_ppm=risk_ppm,
         costs=account.costs(instrument),

@@ -43,11 +43,11 @@ def kernel_folder() -> Path:
 
 def _source(modules: Sequence[ModuleType]) -> str:
     """One module's text: the integer constants and the plain functions of ``modules``, callees first."""
-    constants: dict[str, int] = {}
+    constants: dict[str, float] = {}
     functions: dict[str, FunctionType] = {}
     for module in modules:
         for name, value in vars(module).items():
-            if type(value) is int:
+            if type(value) in (int, float):
                 if constants.setdefault(name, value) != value:
                     raise ImportError(f"the constant {name} has two values among the modules compiled together")
             elif isinstance(value, FunctionType) and value.__module__ == module.__name__ and name == value.__name__:
@@ -56,7 +56,7 @@ def _source(modules: Sequence[ModuleType]) -> str:
     parts = [_HEADER]
     parts += [f"{name} = {value}\n" for name, value in sorted(constants.items())]
     for name in wanted:
-        parts.append(f"\n\n@njit(cache=True, nogil=True)\n{inspect.getsource(functions[name])}")
+        parts.append(f"\n\n@njit(cache=True, nogil=True, error_model='numpy')\n{inspect.getsource(functions[name])}")
     return "".join(parts)
 
 

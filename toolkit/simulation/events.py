@@ -46,6 +46,7 @@ from toolkit.simulation.state import (
     RISK_PPM,
     SKIP_WIDTH,
     SKIPS,
+    SKIPS_AT,
     SL,
     SLIPPAGE,
     STEPS,
@@ -55,23 +56,23 @@ from toolkit.simulation.state import (
     TP,
     TRADE_WIDTH,
     TRADES,
+    TRADES_AT,
     WINS,
 )
 
 
-def distances(p: Any, stop_points: Any, target_points: Any, rr: float, decided: int) -> tuple[int, int]:
+def distances(w: Any, stop_points: Any, target_points: Any, rr: float, decided: int) -> tuple[int, int]:
     """Stop and target distance decided at a bar, in points; 0 where there is none."""
-    stop = stop_points[decided * p[STOP_STRIDE]]
-    if not p[HAS_TARGET]:
+    stop = stop_points[decided * w[STOP_STRIDE]]
+    if not w[HAS_TARGET]:
         return stop, 0
     if rr > 0.0:
         return stop, target_points_from_rr(rr, stop)
-    return stop, target_points[decided * p[TARGET_STRIDE]]
+    return stop, target_points[decided * w[TARGET_STRIDE]]
 
 
 def carry_out(
-    s: Any,
-    p: Any,
+    w: Any,
     code: int,
     stop: int,
     target: int,
@@ -80,94 +81,90 @@ def carry_out(
     ask: int,
     vn: int,
     vd: int,
-    trades: Any,
-    skips: Any,
 ) -> None:
     """Carry out a decision at this quote: the strategy's exit first, then its entry."""
-    if s[POS] != 0:
-        reason = exit_reason(s[POS], code)
-        if reason == REVERSE and not p[REVERSES]:
+    if w[POS] != 0:
+        reason = exit_reason(w[POS], code)
+        if reason == REVERSE and not w[REVERSES]:
             reason = NO_EXIT
         if reason != NO_EXIT:
-            price = slipped(-s[POS], close_quote(s[POS], bid, ask), p[SLIPPAGE])
-            book_exit(s, p, bar, reason, price, vn, vd, trades)
-    if s[POS] == 0:
-        try_entry(s, p, code, stop, target, bar, bid, ask, vn, vd, skips)
+            price = slipped(-w[POS], close_quote(w[POS], bid, ask), w[SLIPPAGE])
+            book_exit(w, bar, reason, price, vn, vd)
+    if w[POS] == 0:
+        try_entry(w, code, stop, target, bar, bid, ask, vn, vd)
 
 
-def try_entry(
-    s: Any, p: Any, code: int, stop: int, target: int, bar: int, bid: int, ask: int, vn: int, vd: int, skips: Any
-) -> None:
+def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask: int, vn: int, vd: int) -> None:
     """Carry out an entry decision in bar ``bar`` at that quote, or note why it was skipped."""
     side = entry_side(code)
     if side == 0:
         return
     quote = entry_quote(side, bid, ask)
     reason = 0
-    if p[STOP_REQUIRED] or stop > 0:
-        reason = entry_refusal(side, quote, stop, p[HAS_TARGET] != 0, target)
-    elif p[HAS_TARGET]:
+    if w[STOP_REQUIRED] or stop > 0:
+        reason = entry_refusal(side, quote, stop, w[HAS_TARGET] != 0, target)
+    elif w[HAS_TARGET]:
         reason = entry_refusal(side, quote, 1, True, target)
     if reason == 0:
         reason = entry_denied(
-            s[BASE],
-            s[BALANCE],
-            p[DAILY_LOSS_PPM],
+            w[BASE],
+            w[BALANCE],
+            w[DAILY_LOSS_PPM],
             0,
-            p[MAX_OPEN_LIMIT],
-            bar - s[LAST_EXIT],
-            p[COOLDOWN_BARS],
+            w[MAX_OPEN_LIMIT],
+            bar - w[LAST_EXIT],
+            w[COOLDOWN_BARS],
             ask - bid,
-            p[MAX_SPREAD_POINTS],
+            w[MAX_SPREAD_POINTS],
         )
-    steps = p[FIXED_STEPS]
+    steps = w[FIXED_STEPS]
     if reason == 0 and steps == 0:
-        steps, _, reason = lots_for_risk(s[BALANCE], p[RISK_PPM], stop, vn, vd, p[MIN_STEPS], p[MAX_STEPS])
+        steps, _, reason = lots_for_risk(w[BALANCE], w[RISK_PPM], stop, vn, vd, w[MIN_STEPS], w[MAX_STEPS])
     if reason != 0:
-        if p[FULL]:
-            at = s[SKIPS] * SKIP_WIDTH
-            skips[at] = bar
-            skips[at + 1] = side
-            skips[at + 2] = reason
-        s[SKIPS] += 1
+        if w[FULL]:
+            at = w[SKIPS_AT] + w[SKIPS] * SKIP_WIDTH
+            w[at] = bar
+            w[at + 1] = side
+            w[at + 2] = reason
+        w[SKIPS] += 1
         return
     sl, tp = protection_levels(side, quote, stop, target)
-    s[POS] = side
-    s[STEPS] = steps
-    s[ENTRY_BAR] = bar
-    s[ENTRY_PRICE] = slipped(side, quote, p[SLIPPAGE])
-    s[SL] = sl if stop > 0 else 0
-    s[TP] = tp
-    s[ENTRY_COST] = commission(steps, p[COMMISSION_NUM], p[COMMISSION_DEN])
-    s[BALANCE] += s[ENTRY_COST]
+    w[POS] = side
+    w[STEPS] = steps
+    w[ENTRY_BAR] = bar
+    w[ENTRY_PRICE] = slipped(side, quote, w[SLIPPAGE])
+    w[SL] = sl if stop > 0 else 0
+    w[TP] = tp
+    w[ENTRY_COST] = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
+    w[BALANCE] += w[ENTRY_COST]
 
 
-def book_exit(s: Any, p: Any, bar: int, reason: int, price: int, vn: int, vd: int, trades: Any) -> None:
+def book_exit(w: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> None:
     """Close the position at ``price``: book profit and commission, write the trade."""
-    steps = s[STEPS]
-    profit = money(s[POS] * (price - s[ENTRY_PRICE]), steps, vn, vd)
-    cost = commission(steps, p[COMMISSION_NUM], p[COMMISSION_DEN])
-    s[BALANCE] += profit + cost
-    cost += s[ENTRY_COST]
-    s[COMMISSION] += cost
+    steps = w[STEPS]
+    profit = money(w[POS] * (price - w[ENTRY_PRICE]), steps, vn, vd)
+    cost = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
+    w[BALANCE] += profit + cost
+    cost += w[ENTRY_COST]
+    w[COMMISSION] += cost
     net = profit + cost
     if net > 0:
-        s[WINS] += 1
-        s[GROSS_WIN] += net
+        w[WINS] += 1
+        w[GROSS_WIN] += net
     else:
-        s[GROSS_LOSS] -= net
-    if p[FULL]:
-        at = s[TRADES] * TRADE_WIDTH
-        trades[at] = s[POS]
-        trades[at + 1] = steps
-        trades[at + 2] = s[ENTRY_BAR]
-        trades[at + 3] = s[ENTRY_PRICE]
-        trades[at + 4] = bar
-        trades[at + 5] = price
-        trades[at + 6] = reason
-        trades[at + 7] = profit
-        trades[at + 8] = cost
-        trades[at + 9] = 0
-    s[TRADES] += 1
-    s[LAST_EXIT] = bar
-    s[POS] = 0
+        w[GROSS_LOSS] -= net
+    if w[FULL]:
+        at = w[TRADES_AT] + w[TRADES] * TRADE_WIDTH
+        w[at] = w[POS]
+        w[at + 1] = steps
+        w[at + 2] = w[ENTRY_BAR]
+        w[at + 3] = w[ENTRY_PRICE]
+        w[at + 4] = bar
+        w[at + 5] = price
+        w[at + 6] = reason
+        w[at + 7] = profit
+        w[at + 8] = cost
+        w[at + 9] = 0
+    w[TRADES] += 1
+    w[LAST_EXIT] = bar
+    w[POS] = 0

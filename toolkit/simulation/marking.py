@@ -1,4 +1,7 @@
-"""Equity of the bars behind an event: marking, peak and trough, the day's base, daily returns. Compiled with the loop."""
+"""Equity of the bars behind an event: marking, peak and trough, the day's base, daily returns. Compiled with the loop.
+
+``w`` is the working memory of `toolkit.simulation.state`.
+"""
 
 from __future__ import annotations
 
@@ -11,69 +14,84 @@ from toolkit.simulation.state import (
     BARS_IN,
     BASE,
     BASE_DAY,
+    DAILY_AT,
     DAILY_LOSS_PPM,
     DAY,
+    DAY_LAST_AT,
+    DAYS,
     DEVIATION,
     DOWNSIDE,
     ENTRY_PRICE,
+    EQUITY_AT,
     FULL,
     MARKED,
     MAX_DRAWDOWN,
     MEAN,
+    OPENING,
     PEAK,
     POS,
     STEPS,
     TROUGH,
     VALUE_STRIDE,
+    WORST_PEAK,
+    WORST_TROUGH,
 )
 
 
-def note_equity(s: Any, f: Any, eq: int) -> None:
-    """Take one bar's equity into peak, trough and the largest relative drawdown."""
-    if eq > s[PEAK]:
-        drawdown = (s[PEAK] - s[TROUGH]) / s[PEAK]
-        if drawdown > f[MAX_DRAWDOWN]:
-            f[MAX_DRAWDOWN] = drawdown
-        s[PEAK] = eq
-        s[TROUGH] = eq
-    elif eq < s[TROUGH]:
-        s[TROUGH] = eq
+def end_fall(w: Any) -> None:
+    """Keep the fall from the present peak to its trough if it is the largest so far, relative to its peak."""
+    if w[TROUGH] < w[PEAK]:
+        fall = (w[PEAK] - w[TROUGH]) / w[PEAK]
+        if fall > (w[WORST_PEAK] - w[WORST_TROUGH]) / w[WORST_PEAK]:
+            w[WORST_PEAK] = w[PEAK]
+            w[WORST_TROUGH] = w[TROUGH]
 
 
-def mark_flat(s: Any, f: Any, p: Any, stop: int, day_last: Any, daily: Any, equity: Any) -> None:
+def note_equity(w: Any, eq: int) -> None:
+    """Take one bar's equity into peak and trough."""
+    if eq > w[PEAK]:
+        end_fall(w)
+        w[PEAK] = eq
+        w[TROUGH] = eq
+    elif eq < w[TROUGH]:
+        w[TROUGH] = eq
+
+
+def mark_flat(w: Any, stop: int) -> None:
     """Equity of the bars in [MARKED, stop) while no position is open: the balance."""
-    balance = s[BALANCE]
-    start = s[MARKED]
+    start = w[MARKED]
     if start >= stop:
         return
-    if p[FULL]:
-        for i in range(start, stop):
-            equity[i] = balance
-    note_equity(s, f, balance)
-    day = s[DAY]
-    while day < len(day_last) and day_last[day] < stop:
-        daily[day] = balance
+    balance = w[BALANCE]
+    if w[FULL]:
+        at = w[EQUITY_AT]
+        for i in range(at + start, at + stop):
+            w[i] = balance
+    note_equity(w, balance)
+    day = w[DAY]
+    while day < w[DAYS] and w[w[DAY_LAST_AT] + day] < stop:
+        w[w[DAILY_AT] + day] = balance
         day += 1
-    s[DAY] = day
-    s[MARKED] = stop
+    w[DAY] = day
+    w[MARKED] = stop
 
 
-def mark_position(
-    s: Any, f: Any, p: Any, stop: int, mark: Any, num: Any, den: Any, day_last: Any, daily: Any, equity: Any
-) -> None:
+def mark_position(w: Any, stop: int, mark: Any, value: Any) -> None:
     """Equity of the bars in [MARKED, stop), at whose closes the position was open, marked at ``mark``."""
-    start = s[MARKED]
+    start = w[MARKED]
     if start >= stop:
         return
-    side = s[POS]
-    entry = s[ENTRY_PRICE]
-    steps = s[STEPS]
-    balance = s[BALANCE]
-    s[BARS_IN] += stop - start
-    vs = p[VALUE_STRIDE]
+    side = w[POS]
+    entry = w[ENTRY_PRICE]
+    steps = w[STEPS]
+    balance = w[BALANCE]
+    w[BARS_IN] += stop - start
+    vs = w[VALUE_STRIDE]
+    full = w[FULL]
+    at = w[EQUITY_AT]
     if vs == 0:
-        vn = num[0]
-        vd = den[0]
+        num = value[0]
+        den = value[1]
         stretch = mark[start:stop]
         low = stretch[0]
         high = low
@@ -84,75 +102,85 @@ def mark_position(
                 high = price
         if side < 0:
             low, high = high, low
-        worst = balance + money(side * (low - entry), steps, vn, vd)
-        best = balance + money(side * (high - entry), steps, vn, vd)
-        if best <= s[PEAK]:  # no new peak: only the lowest equity matters
-            if worst < s[TROUGH]:
-                s[TROUGH] = worst
+        worst = balance + money(side * (low - entry), steps, num, den)
+        best = balance + money(side * (high - entry), steps, num, den)
+        if best <= w[PEAK]:  # no new peak: only the lowest equity matters
+            if worst < w[TROUGH]:
+                w[TROUGH] = worst
         else:
             for price in stretch:
-                note_equity(s, f, balance + money(side * (price - entry), steps, vn, vd))
-        if p[FULL]:
-            if vd == 1:
-                slope = side * steps * vn
-                for i in range(start, stop):
-                    equity[i] = balance + slope * (mark[i] - entry)
+                note_equity(w, balance + money(side * (price - entry), steps, num, den))
+        if full:
+            at += start
+            if den == 1:
+                slope = side * steps * num
+                for price in stretch:
+                    w[at] = balance + slope * (price - entry)
+                    at += 1
             else:
-                for i in range(start, stop):
-                    equity[i] = balance + money(side * (mark[i] - entry), steps, vn, vd)
+                for price in stretch:
+                    w[at] = balance + money(side * (price - entry), steps, num, den)
+                    at += 1
     else:
         for i in range(start, stop):
-            eq = balance + money(side * (mark[i] - entry), steps, num[i], den[i])
-            note_equity(s, f, eq)
-            if p[FULL]:
-                equity[i] = eq
-    day = s[DAY]
-    while day < len(day_last) and day_last[day] < stop:
-        at = day_last[day]
-        daily[day] = balance + money(side * (mark[at] - entry), steps, num[at * vs], den[at * vs])
+            eq = balance + money(side * (mark[i] - entry), steps, value[i * vs], value[i * vs + 1])
+            note_equity(w, eq)
+            if full:
+                w[at + i] = eq
+    day = w[DAY]
+    while day < w[DAYS] and w[w[DAY_LAST_AT] + day] < stop:
+        i = w[w[DAY_LAST_AT] + day]
+        w[w[DAILY_AT] + day] = balance + money(side * (mark[i] - entry), steps, value[i * vs], value[i * vs + 1])
         day += 1
-    s[DAY] = day
-    s[MARKED] = stop
+    w[DAY] = day
+    w[MARKED] = stop
 
 
-def see_day(s: Any, p: Any, bar: int, day_last: Any, bid_open: Any, ask_open: Any, num: Any, den: Any) -> None:
+def see_day(w: Any, bar: int, bid_open: Any, ask_open: Any, value: Any) -> None:
     """Set the day's base when ``bar`` belongs to a platform day not seen yet: equity at the first open of that day."""
-    if p[DAILY_LOSS_PPM] == 0:
-        return
-    day = s[BASE_DAY]
-    while day_last[day] < bar:
+    day = w[BASE_DAY]
+    first_day = w[DAY_LAST_AT]
+    while w[first_day + day] < bar:
         day += 1
-    if day == s[BASE_DAY]:
+    if day == w[BASE_DAY]:
         return
-    s[BASE_DAY] = day
-    first = day_last[day - 1] + 1
-    if s[POS] == 0:  # flat since before that open, or its exit would have seen the day
-        s[BASE] = s[BALANCE]
+    w[BASE_DAY] = day
+    if w[POS] == 0:  # flat since before that open, or its exit would have seen the day
+        w[BASE] = w[BALANCE]
         return
-    at = (first - 1) * p[VALUE_STRIDE]
-    mark = close_quote(s[POS], bid_open[first], ask_open[first])
-    s[BASE] = s[BALANCE] + money(s[POS] * (mark - s[ENTRY_PRICE]), s[STEPS], num[at], den[at])
+    first = w[first_day + day - 1] + 1
+    at = (first - 1) * w[VALUE_STRIDE]
+    mark = close_quote(w[POS], bid_open[first], ask_open[first])
+    w[BASE] = w[BALANCE] + money(w[POS] * (mark - w[ENTRY_PRICE]), w[STEPS], value[at], value[at + 1])
 
 
-def daily_moments(daily: Any, opening: int, f: Any) -> None:
-    """Mean, sample deviation and downside deviation of the daily returns, summed in order of time."""
-    days = len(daily)
+def needs_day(w: Any) -> bool:
+    """Whether a guard reads the day's base."""
+    return bool(w[DAILY_LOSS_PPM] > 0)
+
+
+def moments(w: Any, f: Any) -> None:
+    """Largest drawdown, and mean, sample and downside deviation of daily returns, summed in order of time."""
+    end_fall(w)
+    f[MAX_DRAWDOWN] = (w[WORST_PEAK] - w[WORST_TROUGH]) / w[WORST_PEAK]
+    days = w[DAYS]
+    first = w[DAILY_AT]
     total = 0.0
     below = 0.0
-    before = opening
-    for value in daily:
-        change = (value - before) / before if before > 0 else 0.0
+    before = w[OPENING]
+    for i in range(first, first + days):
+        change = (w[i] - before) / before if before > 0 else 0.0
         total += change
         if change < 0.0:
             below += change * change
-        before = value
+        before = w[i]
     mean = total / days
     spread = 0.0
-    before = opening
-    for value in daily:
-        change = (value - before) / before if before > 0 else 0.0
+    before = w[OPENING]
+    for i in range(first, first + days):
+        change = (w[i] - before) / before if before > 0 else 0.0
         spread += (change - mean) * (change - mean)
-        before = value
+        before = w[i]
     f[MEAN] = mean
     f[DEVIATION] = math.sqrt(spread / (days - 1)) if days > 1 else 0.0
     f[DOWNSIDE] = math.sqrt(below / days)

@@ -31,8 +31,8 @@ def closes(bars: Bars) -> Int64:
     return out
 
 
-def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | None = None) -> tuple[Int64, Int64]:
-    """Point value at the close of each bar as two columns ``num``, ``den`` (each of length 1 where it does not change).
+def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | None = None) -> Int64:
+    """Point value at the close of each bar as a flat run of pairs (num, den); a single pair where it does not change.
 
     Parameters
     ----------
@@ -52,17 +52,17 @@ def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | No
     num, den = point_value(instrument, currency)
     quote = instrument.quote_currency
     if quote == currency:
-        return np.array([num], np.int64), np.array([den], np.int64)
+        return np.array([num, den], np.int64)
     pair = _pair(bars, currency, conversion or {})
     index = _rows(bars, pair, quote, currency)
     twice_mid = pair.bid_close.astype(np.int64)[index] + pair.ask_close[index]
     unit = 2 * pair.instrument.scale
     if pair.instrument.base_currency == quote:
         common = gcd(num, den * unit)
-        nums, dens = num // common * twice_mid, np.array([den * unit // common], np.int64)
+        nums, dens = num // common * twice_mid, np.full(len(bars), den * unit // common)
     else:
         common = gcd(num * unit, den)
-        nums, dens = np.array([num * unit // common], np.int64), den // common * twice_mid
+        nums, dens = np.full(len(bars), num * unit // common), den // common * twice_mid
     if int(nums.max()) >= _NUM_LIMIT:
         raise BadInput(
             must_be(
@@ -72,7 +72,7 @@ def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | No
                 f"give {pair.symbol} with fewer digits",
             )
         )
-    return nums, dens
+    return np.stack([nums, dens], axis=1).ravel()
 
 
 def _pair(bars: Bars, currency: str, conversion: Mapping[str, Bars]) -> Bars:

@@ -56,6 +56,7 @@ SKIP_REASONS = (
 )
 
 _LIMIT = 1 << 62
+_SAFE = 4.0e18
 _PPM = 1_000_000
 
 
@@ -87,7 +88,7 @@ def mul_div_floor(a: int, b: int, c: int, d: int) -> int:
 
     ``a``, ``b``, ``c`` are in [0, 2**62), ``d`` in [1, 2**62). A quotient that does not fit is returned as 2**62.
     """
-    if a == 0 or b <= (_LIMIT - 1 - c) // a:
+    if float(a) * float(b) + float(c) < _SAFE:  # far enough below 2**62 for any rounding of the floats
         return (a * b + c) // d
     # Schoolbook binary multiplication carrying quotient and remainder; 62 rounds, only for products above 62 bits.
     bq = b // d

@@ -15,14 +15,13 @@ from toolkit.simulation.compiled import compiled_loop
 if TYPE_CHECKING:
     from toolkit.market import Bars
 
-__all__ = ["OpenTrade", "Plan", "Prices", "Run", "Terms", "run_loop"]
+__all__ = ["Memory", "OpenTrade", "Plan", "Prices", "Run", "Terms", "arguments", "run_loop"]
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 
-_ONE = np.ones(1, np.int64)
+_ONE = np.ones(2, np.int64)
 _NO_TARGET = np.zeros(1, np.int32)
-_NOTHING = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +91,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Everything else a run depends on, in the loop's integers."""
+    """Everything else a run depends on, in the loop's integers.
+
+    Attributes
+    ----------
+    value
+        Point value as a flat run of pairs (num, den): one pair for all bars, or one a bar, that of its close.
+    """
 
     balance: int
     min_steps: int
     max_steps: int
-    value_num: Int64 = field(default_factory=lambda: _ONE)
-    value_den: Int64 = field(default_factory=lambda: _ONE)
+    value: Int64 = field(default_factory=lambda: _ONE)
     fixed_steps: int = 0
     risk_ppm: int = 0
     costs: Costs = field(default_factory=Costs)
@@ -124,6 +128,9 @@ class OpenTrade:
     commission: int
 
 
+_OPEN_FIELDS = (state.POS, state.STEPS, state.ENTRY_BAR, state.ENTRY_PRICE, state.SL, state.TP, state.ENTRY_COST)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Records of one run.
@@ -139,10 +146,10 @@ class Run:
     daily
         int64 (d,): equity at the last close of each platform day.
     totals
-        The loop's integer state at the end (names in `toolkit.simulation.state`).
+        The loop's named cells at the end (names in `toolkit.simulation.state`).
     moments
-        The loop's float state: largest fall from a peak of ``equity`` relative to the peak, then the daily returns'
-        mean, sample deviation and downside deviation.
+        Largest fall of equity relative to its peak, then the daily returns' mean, sample deviation and downside
+        deviation.
     """
 
     trades: Int64
@@ -161,45 +168,83 @@ class Run:
         return OpenTrade(*(int(s[k]) for k in _OPEN_FIELDS))
 
 
-_OPEN_FIELDS = (state.POS, state.STEPS, state.ENTRY_BAR, state.ENTRY_PRICE, state.SL, state.TP, state.ENTRY_COST)
+class Memory:
+    """The loop's working memory for runs on the same bars; a sweep uses one again and again."""
+
+    def __init__(self, prices: Prices, terms: Terms, *, full: bool) -> None:
+        n, days = len(prices.bid_open), len(prices.day_last)
+        self._sizes = [days, days, n if full else 0]
+        trades, skips = (max(64, n // 64), max(64, n // 256)) if full else (0, 0)
+        self.w = self._laid_out(trades, skips)
+        w = self.w
+        w[state.BARS] = n
+        w[state.FULL] = full
+        w[state.DAYS] = days
+        w[w[state.DAY_LAST_AT] : w[state.DAILY_AT]] = prices.day_last
+        w[state.FIXED_STEPS] = terms.fixed_steps
+        w[state.RISK_PPM] = terms.risk_ppm
+        w[state.MIN_STEPS] = terms.min_steps
+        w[state.MAX_STEPS] = terms.max_steps
+        w[state.COMMISSION_NUM] = terms.costs.commission_num
+        w[state.COMMISSION_DEN] = terms.costs.commission_den
+        w[state.SLIPPAGE] = terms.costs.slippage_points
+        w[state.AT_CLOSE] = terms.at_close
+        w[state.STOP_REQUIRED] = terms.stop_required
+        w[state.VALUE_STRIDE] = 2 if len(terms.value) > 2 else 0
+        w[state.REVERSES] = terms.reverses
+        w[state.DAILY_LOSS_PPM] = terms.daily_loss_ppm
+        w[state.MAX_OPEN_LIMIT] = terms.max_open
+        w[state.COOLDOWN_BARS] = terms.cooldown_bars
+        w[state.MAX_SPREAD_POINTS] = terms.max_spread_points
+        self._balance = terms.balance
+
+    def _laid_out(self, trades: int, skips: int) -> Int64:
+        sizes = [*self._sizes, skips * state.SKIP_WIDTH, trades * state.TRADE_WIDTH]
+        ends = np.cumsum([state.WIDTH, *sizes])
+        w = np.empty(int(ends[-1]), np.int64)  # pages nothing is written to cost nothing
+        w[: state.WIDTH] = 0
+        w[state.DAY_LAST_AT : state.TRADES_AT + 1] = ends[:-1]
+        w[state.TRADE_CAPACITY] = trades
+        w[state.SKIP_CAPACITY] = skips
+        return w
+
+    def begin(self, plan: Plan) -> None:
+        """Reset the state for a new run of ``plan``."""
+        w = self.w
+        w[state.FIRST_STATE : state.WIDTH] = 0
+        w[[state.BALANCE, state.BASE, state.PEAK, state.TROUGH, state.OPENING]] = self._balance
+        w[[state.WORST_PEAK, state.WORST_TROUGH]] = self._balance
+        w[state.NEXT] = 0 if w[state.AT_CLOSE] else 1
+        w[state.LAST_EXIT] = state.NEVER
+        w[state.HAS_TARGET] = plan.rr > 0.0 or plan.target_points is not None
+        w[state.STOP_STRIDE] = len(plan.stop_points) > 1
+        w[state.TARGET_STRIDE] = plan.target_points is not None and len(plan.target_points) > 1
+
+    def grow(self) -> None:
+        """Double the room for records, keeping everything."""
+        old = self.w
+        new = self._laid_out(2 * int(old[state.TRADE_CAPACITY]), 2 * int(old[state.SKIP_CAPACITY]))
+        keep = [*range(state.TRADE_CAPACITY), state.DAYS, *range(state.FIRST_STATE, state.WIDTH)]
+        new[keep] = old[keep]
+        for at in (state.DAY_LAST_AT, state.DAILY_AT, state.EQUITY_AT, state.SKIPS_AT, state.TRADES_AT):
+            end = len(old) if at == state.TRADES_AT else int(old[at + 1])
+            size = end - int(old[at])
+            new[int(new[at]) : int(new[at]) + size] = old[int(old[at]) : end]
+        self.w = new
+
+    def part(self, at: int, size: int) -> Int64:
+        """One output, as a view."""
+        first = int(self.w[at])
+        return self.w[first : first + size]
 
 
-def parameters(n: int, plan: Plan, terms: Terms, full: bool) -> Int64:
-    """Write plan and terms into the loop's parameter array."""
-    p = np.zeros(state.WIDTH_P, np.int64)
-    p[state.BARS] = n
-    p[state.FIXED_STEPS] = terms.fixed_steps
-    p[state.RISK_PPM] = terms.risk_ppm
-    p[state.MIN_STEPS] = terms.min_steps
-    p[state.MAX_STEPS] = terms.max_steps
-    p[state.COMMISSION_NUM] = terms.costs.commission_num
-    p[state.COMMISSION_DEN] = terms.costs.commission_den
-    p[state.SLIPPAGE] = terms.costs.slippage_points
-    p[state.AT_CLOSE] = terms.at_close
-    p[state.STOP_REQUIRED] = terms.stop_required
-    p[state.HAS_TARGET] = plan.rr > 0.0 or plan.target_points is not None
-    p[state.STOP_STRIDE] = len(plan.stop_points) > 1
-    p[state.TARGET_STRIDE] = plan.target_points is not None and len(plan.target_points) > 1
-    p[state.VALUE_STRIDE] = len(terms.value_num) > 1 or len(terms.value_den) > 1
-    p[state.REVERSES] = terms.reverses
-    p[state.DAILY_LOSS_PPM] = terms.daily_loss_ppm
-    p[state.MAX_OPEN_LIMIT] = terms.max_open
-    p[state.COOLDOWN_BARS] = terms.cooldown_bars
-    p[state.MAX_SPREAD_POINTS] = terms.max_spread_points
-    p[state.FULL] = full
-    return p
+def arguments(prices: Prices, plan: Plan, terms: Terms) -> tuple[Any, ...]:
+    """What ``simulate`` takes before its working memory."""
+    target = _NO_TARGET if plan.target_points is None else plan.target_points
+    return (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), terms.value)
 
 
-def first_state(terms: Terms) -> tuple[Int64, npt.NDArray[np.float64]]:
-    """State before the first bar."""
-    s = np.zeros(state.WIDTH_S, np.int64)
-    s[state.NEXT] = 0 if terms.at_close else 1
-    s[[state.BALANCE, state.BASE, state.PEAK, state.TROUGH, state.OPENING]] = terms.balance
-    s[state.LAST_EXIT] = state.NEVER
-    return s, np.zeros(state.WIDTH_F)
-
-
-def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> Run:
+def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, memory: Memory | None = None) -> Run:
     """Simulate one strategy on one symbol.
 
     Parameters
@@ -208,89 +253,42 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True) -> 
         Columns of equal length, decisions and parameters.
     full
         Write equity, trades and skips; False keeps only totals and daily equity (sweeps).
+    memory
+        Working memory of an earlier run on the same prices, terms and ``full``; its outputs are overwritten.
     """
-    n = len(prices.bid_open)
-    p = parameters(n, plan, terms, full)
-    s, f = first_state(terms)
-    daily = np.empty(len(prices.day_last), np.int64)
-    equity = np.empty(n if full else 0, np.int64)
-    trades, skips = _NOTHING, _NOTHING
-    num, den = terms.value_num, terms.value_den
-    if p[state.VALUE_STRIDE]:
-        num, den = (np.broadcast_to(a, n).copy() if len(a) == 1 else a for a in (num, den))
-    target = _NO_TARGET if plan.target_points is None else plan.target_points
-    fixed: tuple[Any, ...] = (
-        *prices.columns(),
-        plan.code,
-        plan.stop_points,
-        target,
-        float(plan.rr),
-        num,
-        den,
-        prices.day_last,
-    )
+    memory = memory or Memory(prices, terms, full=full)
+    memory.begin(plan)
+    f = np.zeros(state.WIDTH_F)
+    fixed = arguments(prices, plan, terms)
     module = compiled_loop()
     if module is loop:
-        return _interpreted(fixed, p, s, f, n, full)
-    trades_cap, skips_cap = max(64, n // 64), max(64, n // 256)
-    if full:
-        trades, skips = _grown(trades, trades_cap, state.TRADE_WIDTH), _grown(skips, skips_cap, state.SKIP_WIDTH)
-    p[state.TRADE_CAPACITY], p[state.SKIP_CAPACITY] = trades_cap, skips_cap
-    while module.simulate(*fixed, p, s, f, daily, equity, trades, skips) == state.GROW:
-        trades_cap, skips_cap = 2 * trades_cap, 2 * skips_cap
-        trades, skips = _grown(trades, trades_cap, state.TRADE_WIDTH), _grown(skips, skips_cap, state.SKIP_WIDTH)
-        p[state.TRADE_CAPACITY], p[state.SKIP_CAPACITY] = trades_cap, skips_cap
-    return _records(trades, skips, equity, daily, s, f, full)
-
-
-def _grown(old: Int64, rows: int, width: int) -> Int64:
-    new = np.empty(rows * width, np.int64)
-    new[: len(old)] = old
-    return new
-
-
-def _records(
-    trades: Int64,
-    skips: Int64,
-    equity: Int64,
-    daily: Int64,
-    s: Int64,
-    f: npt.NDArray[np.float64],
-    full: bool,
-) -> Run:
-    k, m = (int(s[state.TRADES]), int(s[state.SKIPS])) if full else (0, 0)
+        _interpreted(fixed, memory, f)
+    else:
+        while module.simulate(*fixed, memory.w, f) == state.GROW:
+            memory.grow()
+    w = memory.w
+    k, m, n = (int(w[state.TRADES]), int(w[state.SKIPS]), int(w[state.BARS])) if full else (0, 0, 0)
     return Run(
-        trades[: k * state.TRADE_WIDTH].reshape(k, state.TRADE_WIDTH),
-        skips[: m * state.SKIP_WIDTH].reshape(m, state.SKIP_WIDTH),
-        equity,
-        daily,
-        s,
+        memory.part(state.TRADES_AT, k * state.TRADE_WIDTH).reshape(k, state.TRADE_WIDTH),
+        memory.part(state.SKIPS_AT, m * state.SKIP_WIDTH).reshape(m, state.SKIP_WIDTH),
+        memory.part(state.EQUITY_AT, n),
+        memory.part(state.DAILY_AT, int(w[state.DAYS])),
+        w[: state.WIDTH],
         f,
     )
 
 
-class _Growing(list[int]):
-    """A list that takes writes one past its end, as the loop's record arrays."""
-
-    def __setitem__(self, at: Any, value: Any) -> None:
-        if at == len(self):
-            self.append(value)
-        else:
-            super().__setitem__(at, value)
-
-
-def _interpreted(fixed: tuple[Any, ...], p: Int64, s: Int64, f: npt.NDArray[np.float64], n: int, full: bool) -> Run:
+def _interpreted(fixed: tuple[Any, ...], memory: Memory, f: npt.NDArray[np.float64]) -> None:
     """The same run by the plain functions on Python integers: exact, and several times faster than on numpy scalars."""
-    p[state.TRADE_CAPACITY] = p[state.SKIP_CAPACITY] = 1 << 60
     columns: list[Any] = [a.tolist() if isinstance(a, np.ndarray) else a for a in fixed]
-    whole, floats = s.tolist(), f.tolist()
-    equity = [0] * (n if full else 0)
-    daily = [0] * len(columns[-1])
-    trades, skips = _Growing(), _Growing()
+    moments = f.tolist()
     simulate: Any = loop.simulate
-    simulate(*columns, p.tolist(), whole, floats, daily, equity, trades, skips)
-
-    def column(values: list[int]) -> Int64:
-        return np.array(values, np.int64)
-
-    return _records(column(trades), column(skips), column(equity), column(daily), column(whole), np.array(floats), full)
+    while True:
+        w = memory.w
+        cells = w.tolist()
+        answer = simulate(*columns, cells, moments)
+        w[:] = cells
+        if answer == state.DONE:
+            break
+        memory.grow()
+    f[:] = moments
