@@ -85,6 +85,8 @@ _EXPORTS: dict[str, str] = {
     "PaperAccount": "toolkit.simulation.account:PaperAccount",
     "Guards": "toolkit.risk.guardrails:Guards",
     "backtest": "toolkit.research.backtest:backtest",
+    "reset_trials": "toolkit.research.trial_count:reset_trials",
+    "trials": "toolkit.research.trial_count:trials",
     "Replay": "toolkit.live.feed:Replay",
     "account": "toolkit.session:account",
     "halt": "toolkit.session:halt",

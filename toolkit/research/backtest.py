@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from toolkit.research.result import BacktestResult
-from toolkit.research.setup import FillAt, plan_of, prepare, terms_of
+from toolkit.research.setup import FillAt, Setup, plan_of, prepare, terms_of
+from toolkit.research.trial_count import count_spec
 from toolkit.simulation.run import run_loop
 from toolkit.strategy.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
@@ -60,6 +62,17 @@ def backtest(
     """
     setup = prepare(bars, account, guards, fill_at, conversion)
     spec = StrategySpec.from_strategy(strategy)
-    decisions = evaluate(spec, bars)
-    run = run_loop(setup.prices, plan_of(decisions), terms_of(setup, spec, decisions.has_stop))
-    return BacktestResult(spec, setup, run)
+    result = run_spec(spec, setup)
+    count_spec(spec, bars)
+    return result
+
+
+def run_spec(spec: StrategySpec, setup: Setup, *, first_fill: int = 0) -> BacktestResult:
+    """Run a spec on a prepared setup; bars before row ``first_fill`` only warm up: nothing fills before its open."""
+    decisions = evaluate(spec, setup.bars)
+    plan = plan_of(decisions)
+    if first_fill > 1:
+        code = plan.code.copy()
+        code[: first_fill - 1] = 0  # the decision of the bar before it is the first that fills at its open
+        plan = replace(plan, code=code)
+    return BacktestResult(spec, setup, run_loop(setup.prices, plan, terms_of(setup, spec, decisions.has_stop)))
