@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import calendar
+import ctypes
 import fnmatch
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -89,6 +91,9 @@ class SimMT5:
         Symbols (ours) that are not in Market Watch yet.
     silent
         What a lost answer looks like: False gives retcode 10012, True gives None with -10002.
+    hang_after, hang_seconds
+        The account's ``hang_after``-th command is carried out and its answer then hangs for that long in native code that
+        holds the interpreter lock, as the package does when the terminal hangs.
 
     Notes
     -----
@@ -109,6 +114,8 @@ class SimMT5:
         suffix: str = "",
         hidden: Iterable[str] = (),
         silent: bool = False,
+        hang_after: int = 0,
+        hang_seconds: float = 0.0,
     ) -> None:
         self.platform = platform
         self.server = Server(platform, clock, names or {}, suffix)
@@ -117,6 +124,7 @@ class SimMT5:
         self._password = password
         self._hidden = set(hidden)
         self._silent = silent
+        self._hang_after, self._hang_seconds = hang_after, hang_seconds
         self._ready = False
         self._error: tuple[int, str] = _OK
         self._requests = 0
@@ -507,6 +515,8 @@ class SimMT5:
         except trading.Wrong as wrong:
             return trading.refused(request, wrong)
         reply = self.server.venue.answer(command)
+        if self._hang_after and self.server.venue.state.sends.get("any") == self._hang_after:
+            _hang(self._hang_seconds)
         if reply.code == "NO_CONNECTION":
             return self._fail(_NO_IPC)
         if reply.outcome is Outcome.UNKNOWN and self._silent:
@@ -525,6 +535,14 @@ class SimMT5:
             self._error = (-2, message)
             return False
         return True
+
+
+def _hang(seconds: float) -> None:
+    """Sleep in native code without giving the interpreter lock back."""
+    if sys.platform == "win32":  # pragma: no cover - Windows only
+        ctypes.PyDLL("kernel32").Sleep(int(seconds * 1000))
+    else:
+        ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
 
 
 def _wall(moment: datetime | float) -> int:
