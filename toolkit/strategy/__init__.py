@@ -6,6 +6,7 @@ from toolkit.strategy.columnar import ColumnCache, Decisions, evaluate
 from toolkit.strategy.compute import compute
 from toolkit.strategy.expressions import Expr
 from toolkit.strategy.graph import Graph
+from toolkit.strategy.higher import higher_timeframe
 from toolkit.strategy.incremental import Decision, Incremental
 from toolkit.strategy.indicators import *  # noqa: F403
 from toolkit.strategy.indicators import __all__ as _indicators
@@ -57,6 +58,7 @@ __all__ = [  # noqa: PLE0604
     "StrategySpec",
     "compute",
     "evaluate",
+    "higher_timeframe",
     "indicator",
     *_indicators,
 ]

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import StrategyError, must_be
+from toolkit.market.aggregation import Aggregation, aggregate
+from toolkit.strategy.expressions import BASE
 from toolkit.strategy.graph import Graph
+from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.plan import Binding
 from toolkit.strategy.times import time_columns
 
@@ -37,6 +40,7 @@ class ColumnCache:
         self._pool: dict[str, list[Column]] = {"f8": [], "i1": []}
         self._times: dict[str, Column] | None = None
         self._never: Column | None = None
+        self._higher: dict[str, Aggregation] = {}
 
     def keys(self, graph: Graph, binding: Binding, fresh: bool = False) -> list[int]:
         """Return, per node, the number of its column: equal numbers mean equal columns."""
@@ -84,8 +88,33 @@ class ColumnCache:
         if made:
             self._made.add(key)
 
-    def buffer(self, kind: str) -> Column:
+    def rows(self, clock: str) -> int:
+        """Return how many bars a timeframe has; higher ones only count what is complete."""
+        return self.length if not clock else len(self._aggregation(clock).bars)
+
+    def _aggregation(self, clock: str) -> Aggregation:
+        found = self._higher.get(clock)
+        if found is None:
+            timeframe, day_end = parse_clock(clock)
+            found = self._higher[clock] = aggregate(self.bars, timeframe, day_end=day_end)
+        return found
+
+    def higher_field(self, name: str, clock: str) -> Column:
+        """Return a price, the volume or a time of a higher timeframe's complete bars."""
+        bars = self._aggregation(clock).bars
+        return time_columns(bars.ts)[name] if name in _TIMES else _prices(bars, name)
+
+    def held(self, clock: str, column: Column) -> Column:
+        """Return a higher timeframe's column on the base bars: on each, the value of the last complete higher bar."""
+        known = self._aggregation(clock).known_at(self.length)
+        unknown = np.nan if column.dtype == np.float64 else 1
+        padded = np.concatenate((np.array([unknown], column.dtype), column))
+        return np.ascontiguousarray(padded[known])
+
+    def buffer(self, kind: str, clock: str = BASE) -> Column:
         """Return memory for a new column; its content is undefined."""
+        if clock:
+            return np.empty(self.rows(clock), np.float64 if kind == "f8" else np.int8)
         pool = self._pool[kind]
         return pool.pop() if pool else np.empty(self.length, np.float64 if kind == "f8" else np.int8)
 
@@ -105,17 +134,7 @@ class ColumnCache:
             if self._times is None:
                 self._times = time_columns(self.bars.ts)
             return self._times[name]
-        column: Column | None = getattr(self.bars, name)
-        if column is None:
-            raise StrategyError(
-                must_be(
-                    f"the bars of {self.bars.symbol}",
-                    "given with volume",
-                    "without",
-                    "load bars with a volume column, or leave volume nodes out",
-                )
-            )
-        return np.ascontiguousarray(column, np.float64)
+        return _prices(self.bars, name)
 
     @property
     def columns_held(self) -> int:
@@ -126,3 +145,17 @@ class ColumnCache:
     def nbytes(self) -> int:
         """Memory held by columns, in bytes."""
         return sum(c.nbytes for c in self._columns.values()) + sum(c.nbytes for p in self._pool.values() for c in p)
+
+
+def _prices(bars: Bars, name: str) -> Column:
+    column: Column | None = getattr(bars, name)
+    if column is None:
+        raise StrategyError(
+            must_be(
+                f"the bars of {bars.symbol}",
+                "given with volume",
+                "without",
+                "load bars with a volume column, or leave volume nodes out",
+            )
+        )
+    return np.ascontiguousarray(column, np.float64)

@@ -13,6 +13,7 @@ from toolkit.errors import StrategyError, must_be
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
 from toolkit.strategy import kernels, management
 from toolkit.strategy.cache import ColumnCache
+from toolkit.strategy.expressions import BASE
 from toolkit.strategy.management import Management
 from toolkit.strategy.packing import col_pack, col_points, col_stop_points
 from toolkit.strategy.params import Value
@@ -112,9 +113,15 @@ def advance(
     """
     from toolkit.strategy.incremental import pack_state, unpack_state
 
+    if spec.graph.clocks:
+        raise StrategyError(
+            must_be(
+                "a strategy advanced in blocks", "on one timeframe", ", ".join(spec.graph.clocks), "use Incremental"
+            )
+        )
     binding = bind(spec.graph, spec.values)
     sizes = state_sizes(spec.graph, binding)
-    flat = unpack_state(spec, binding, sizes, state)
+    flat = unpack_state(spec, sizes, state)
     held = np.array(flat, np.float64)
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
     decisions = _decide(spec, ColumnCache(bars), binding, frame, main.instrument, _States(sizes, held), every=True)
@@ -208,12 +215,12 @@ class _Run:
             if needed[index] and not shape.scalar:
                 self._compute(index)
 
-    def column(self, index: int) -> Column:
+    def column(self, index: int, clock: str = BASE) -> Column:
         """Return a node as a column, a scalar spread over all bars."""
         shape = self.graph.shapes[index]
         if shape.scalar:
             dtype = np.float64 if shape.kind == "f8" else np.int8
-            return np.full(self.store.length, self.binding.scalars[index], dtype)
+            return np.full(self.store.rows(clock), self.binding.scalars[index], dtype)
         return self.columns[index]
 
     def points(self, index: int, scale: int, per_pip: int | None) -> NDArray[np.int32]:
@@ -244,17 +251,24 @@ class _Run:
         found = self.store.get(key)
         if found is None:
             found = self._fresh(index)
-            self.store.put(key, found, made=self.graph.shapes[index].step is not None)
+            self.store.put(key, found, made=self._made(index))
         self.columns[index] = found
+
+    def _made(self, index: int) -> bool:
+        shape = self.graph.shapes[index]
+        return shape.step is not None and not shape.clock
 
     def _fresh(self, index: int) -> Column:
         node, shape = self.graph.nodes[index], self.graph.shapes[index]
         if node.op == "field":
             return self.store.field(*node.args)
         step = shape.step
+        if node.op == "resampled":
+            return self.store.higher_field(*node.args)
         if step is None:
-            raise StrategyError(must_be("a node", "one this driver can compute", node.op, "upgrade the toolkit"))
-        out = self.store.buffer(step.out)
+            source = shape.columns[0]
+            return self.store.held(self.graph.shapes[source].clock, self.columns[source])
+        out = self.store.buffer(step.out, shape.clock)
         scalars = self.binding.scalars
         if step.elementwise:
             mix = "".join("s" if self.graph.shapes[c].scalar else "a" for c in shape.columns)
@@ -267,7 +281,7 @@ class _Run:
             w = np.full(step.buffer(*bound) if step.buffer is not None else 0, step.fill, np.float64)
         else:
             state, w = self.states.views[index]
-        kernels.run_stateful(step, [self.column(c) for c in shape.columns], bound, state, w, out)
+        kernels.run_stateful(step, [self.column(c, shape.clock) for c in shape.columns], bound, state, w, out)
         return out
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import toolkit.strategy.indicators  # noqa: F401  registers every node type
-from toolkit.errors import SpecError, must_be
+from toolkit.errors import BadInput, SpecError, must_be
 from toolkit.strategy.expressions import BASE, FIELDS, LEAVES, Expr
+from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.registry import STEPS, Step, get_step
 
 HOLDS = ("hold", "hold_logic")
@@ -59,6 +60,11 @@ class Graph:
         """Return the semantics version of every node type used."""
         return {op: STEPS[op].version for op in sorted({node.op for node in self.nodes}) if op in STEPS}
 
+    @property
+    def clocks(self) -> tuple[str, ...]:
+        """The higher timeframes that are read, sorted."""
+        return tuple(sorted({shape.clock for shape in self.shapes if shape.clock}))
+
     def needed(self, roots: Iterable[int]) -> list[bool]:
         """Return, per node, whether one of the roots depends on it."""
         marks = [False] * len(self.nodes)
@@ -82,7 +88,11 @@ def _shape(index: int, node: Node, shapes: list[Shape], params: Mapping[str, str
             raise SpecError(
                 must_be("a resampled field", "a field and a timeframe", args, "the spec is damaged or newer")
             )
-        return Shape("f8", False, str(args[1]), None, (), ())
+        try:
+            parse_clock(args[1])
+        except (BadInput, AttributeError) as problem:
+            raise SpecError(must_be("a higher timeframe", "known to this toolkit", args[1], "upgrade it")) from problem
+        return Shape("f8", False, args[1], None, (), ())
     if op == "param":
         if len(args) != 1 or args[0] not in params:
             raise SpecError(must_be("a parameter", "one of " + ", ".join(params), args, "the spec is damaged"))
@@ -99,7 +109,12 @@ def _shape(index: int, node: Node, shapes: list[Shape], params: Mapping[str, str
                 )
             )
     if op in HOLDS:
-        return Shape("f8" if op == "hold" else "i1", False, BASE, None, tuple(args), ())
+        kind = "f8" if op == "hold" else "i1"
+        if len(args) != 1 or shapes[args[0]].kind != kind or not shapes[args[0]].clock:
+            raise SpecError(
+                must_be(f"node {index} ({op})", "given one node of a higher timeframe", args, "it is damaged")
+            )
+        return Shape(kind, False, BASE, None, tuple(args), ())
     step = get_step(op)
     count = len(step.inputs)
     if len(args) != count + step.settings:

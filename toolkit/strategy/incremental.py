@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
+from toolkit.market.timeframes import Timeframe
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
 from toolkit.strategy import management
-from toolkit.strategy.expressions import FIELDS
+from toolkit.strategy.expressions import BASE, FIELDS, PRICES
+from toolkit.strategy.higher import STATE, Resampler
 from toolkit.strategy.management import Management
 from toolkit.strategy.packing import pack_code
-from toolkit.strategy.plan import Binding, bind, state_sizes
+from toolkit.strategy.plan import Binding, bind, fresh_state, state_sizes
 from toolkit.strategy.spec import ROOTS, StrategySpec
 from toolkit.strategy.times import time_values
+from toolkit.strategy.walk import walk
 
 if TYPE_CHECKING:
     from toolkit.market import Instrument
@@ -50,10 +53,18 @@ class Incremental:
         What `state` returned earlier, for the same spec.
     supports : iterable of str
         Features of `management.FEATURES` that the caller can execute; a strategy that needs others is refused.
+    timeframe : Timeframe or str, optional
+        Timeframe of the bars; only needed by a strategy that reads higher timeframes.
     """
 
     def __init__(
-        self, spec: StrategySpec, instrument: Instrument, state: bytes | None = None, *, supports: Iterable[str] = ()
+        self,
+        spec: StrategySpec,
+        instrument: Instrument,
+        state: bytes | None = None,
+        *,
+        supports: Iterable[str] = (),
+        timeframe: Timeframe | str | None = None,
     ) -> None:
         management.refuse_unsupported(spec.features, supports, spec.name)
         self.spec = spec
@@ -66,9 +77,10 @@ class Incremental:
         self._buffers: list[list[float]] = []
         self._fields: list[tuple[int, int]] = []
         self._uses_time = False
-        flat = unpack_state(spec, binding, self._sizes, state)
+        flat = unpack_state(spec, self._sizes, state)
         at = 0
-        steps: list[Callable[[], None]] = []
+        clocks: dict[str, list[Callable[[], None]]] = {clock: [] for clock in (BASE, *graph.clocks)}
+        higher: dict[str, list[tuple[int, int]]] = {clock: [] for clock in graph.clocks}
         for index, (node, shape) in enumerate(zip(graph.nodes, graph.shapes, strict=True)):
             scalars, buffer = self._sizes[index]
             held, w = flat[at : at + scalars], flat[at + scalars : at + scalars + buffer]
@@ -79,29 +91,36 @@ class Incremental:
                 continue
             if node.op == "field":
                 if len(node.args) > 1:
-                    raise StrategyError(
-                        must_be(
-                            "a live strategy",
-                            "of one symbol",
-                            f"bars[{node.args[1]!r}]",
-                            "several symbols are not stepped live yet",
-                        )
-                    )
+                    words = must_be("a live strategy", "of one symbol", f"bars[{node.args[1]!r}]", "leave it out")
+                    raise StrategyError(words)
                 position = FIELDS.index(node.args[0])
-                self._uses_time = self._uses_time or position >= 5
+                self._uses_time = self._uses_time or position >= len(PRICES) + 1
                 self._fields.append((index, position))
+            elif node.op == "resampled":
+                higher[shape.clock].append((index, FIELDS.index(node.args[0])))
             elif shape.step is None:
-                raise StrategyError(must_be("a node", "one this driver can step", node.op, "upgrade the toolkit"))
-            elif shape.step.elementwise:
-                steps.append(_plain(shape.step.fn, self._values, index, shape.columns))
-            elif not shape.step.state and shape.step.buffer is None:
-                steps.append(_fixed(shape.step.fn, self._values, index, shape.columns, binding.bound[index]))
+                self._values[index] = held[0] if shape.kind == "f8" else int(held[0])
+                clocks[graph.shapes[shape.columns[0]].clock].append(_hold(self._values, index, shape.columns[0], held))
             else:
                 tail = (w,) if shape.step.buffer is not None else ()
-                steps.append(
-                    _keeping(shape.step.fn, self._values, index, shape.columns, binding.bound[index], held, tail)
+                bound = binding.bound[index]
+                clocks[shape.clock].append(walk(shape.step, self._values, index, shape.columns, bound, held, tail))
+        self._steps = tuple(clocks[BASE])
+        self._higher: list[tuple[Resampler, list[tuple[int, int]], tuple[Callable[[], None], ...]]] = []
+        for clock in graph.clocks:
+            if timeframe is None:
+                words = must_be(
+                    "timeframe",
+                    f"given for a strategy that reads {clock}",
+                    "missing",
+                    "Incremental(..., timeframe='H1')",
                 )
-        self._steps = tuple(steps)
+                raise StrategyError(words)
+            held = flat[at : at + STATE]
+            at += STATE
+            self._state.append(held)
+            self._buffers.append([])
+            self._higher.append((Resampler(clock, Timeframe(timeframe), held), higher[clock], tuple(clocks[clock])))
         never = len(self._values)
         self._values.append(0)
         self._roots = tuple(spec.roots.get(name, never) for name in ROOTS)
@@ -140,6 +159,12 @@ class Incremental:
             bar += time_values(ts_ns)
         for index, position in self._fields:
             values[index] = bar[position]
+        for resampler, fields, steps in self._higher:
+            for done in resampler.push(ts_ns, open, high, low, close, volume):
+                for index, position in fields:
+                    values[index] = done[position]
+                for run in steps:
+                    run()
         for run in self._steps:
             run()
         a, b, c, d = self._roots
@@ -178,9 +203,7 @@ def pack_state(spec: StrategySpec, flat: list[float]) -> bytes:
     return _HEADER.pack(_MAGIC, bytes.fromhex(spec.hash)[:16], len(flat)) + body.tobytes()
 
 
-def unpack_state(
-    spec: StrategySpec, binding: Binding, sizes: list[tuple[int, int]], state: bytes | None
-) -> list[float]:
+def unpack_state(spec: StrategySpec, sizes: list[tuple[int, int]], state: bytes | None) -> list[float]:
     """Return a state as a flat list of float; None gives the state before the first bar.
 
     Raises
@@ -189,12 +212,7 @@ def unpack_state(
         If the state belongs to another spec or is damaged.
     """
     if state is None:
-        fresh: list[float] = []
-        for shape, (scalars, buffer) in zip(spec.graph.shapes, sizes, strict=True):
-            if shape.step is not None and scalars + buffer:
-                fresh += shape.step.state
-                fresh += [shape.step.fill] * buffer
-        return fresh
+        return fresh_state(spec.graph, sizes)
     size = sum(a + b for a, b in sizes)
     if len(state) < _HEADER.size:
         raise SpecError(must_be("a strategy state", f"at least {_HEADER.size} bytes", len(state), "it is damaged"))
@@ -217,62 +235,9 @@ def unpack_state(
     return body.tolist()
 
 
-def _plain(fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...]) -> Callable[[], None]:
-    if len(inputs) == 1:
-        (a,) = inputs
-
-        def one() -> None:
-            values[index] = fn(values[a])
-
-        return one
-    if len(inputs) == 2:
-        a, b = inputs
-
-        def two() -> None:
-            values[index] = fn(values[a], values[b])
-
-        return two
-
-    def many() -> None:
-        values[index] = fn(*[values[i] for i in inputs])
-
-    return many
-
-
-def _fixed(
-    fn: Callable[..., Any], values: list[Any], index: int, inputs: tuple[int, ...], bound: tuple[Any, ...]
-) -> Callable[[], None]:
+def _hold(values: list[Any], index: int, source: int, held: list[float]) -> Callable[[], None]:
     def run() -> None:
-        values[index] = fn(*[values[i] for i in inputs], *bound)
+        values[index] = values[source]
+        held[0] = float(values[source])
 
     return run
-
-
-def _keeping(
-    fn: Callable[..., Any],
-    values: list[Any],
-    index: int,
-    inputs: tuple[int, ...],
-    bound: tuple[Any, ...],
-    held: list[float],
-    tail: tuple[Any, ...],
-) -> Callable[[], None]:
-    if len(inputs) == 1:
-        (a,) = inputs
-
-        def one() -> None:
-            values[index], *held[:] = fn(values[a], *bound, *held, *tail)
-
-        return one
-    if len(inputs) == 2:
-        a, b = inputs
-
-        def two() -> None:
-            values[index], *held[:] = fn(values[a], values[b], *bound, *held, *tail)
-
-        return two
-
-    def many() -> None:
-        values[index], *held[:] = fn(*[values[i] for i in inputs], *bound, *held, *tail)
-
-    return many

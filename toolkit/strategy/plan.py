@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.strategy.graph import Graph
+from toolkit.strategy.higher import STATE
 from toolkit.strategy.params import Value
 
 if TYPE_CHECKING:
@@ -52,14 +54,27 @@ def bind(graph: Graph, values: Mapping[str, Value]) -> Binding:
 
 def state_sizes(graph: Graph, binding: Binding) -> list[tuple[int, int]]:
     """Return, per node, how many float64 its state and its buffer take."""
-    sizes = []
+    sizes: list[tuple[int, int]] = []
     for shape, bound in zip(graph.shapes, binding.bound, strict=True):
         if shape.step is None or shape.step.elementwise or shape.scalar:
-            sizes.append((0, 0))
+            # what a higher timeframe showed last is held from bar to bar
+            sizes.append((1 if shape.step is None and shape.columns else 0, 0))
         else:
             step = shape.step
             sizes.append((len(step.state), step.buffer(*bound) if step.buffer is not None else 0))
-    return sizes
+    return sizes + [(STATE, 0)] * len(graph.clocks)
+
+
+def fresh_state(graph: Graph, sizes: list[tuple[int, int]]) -> list[float]:
+    """Return the state of every node, then of every higher timeframe, before the first bar."""
+    flat: list[float] = []
+    for shape, (scalars, buffer) in zip(graph.shapes, sizes, strict=False):
+        if shape.step is None:
+            flat += [math.nan if shape.kind == "f8" else 1.0] * scalars
+        elif scalars + buffer:
+            flat += shape.step.state
+            flat += [shape.step.fill] * buffer
+    return flat + [0.0] * (STATE * len(graph.clocks))
 
 
 def warm_up(spec: StrategySpec) -> int:

@@ -6,20 +6,22 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from toolkit.errors import LookAheadError, StrategyError, must_be
-from toolkit.strategy.expressions import BASE, PRICES, Expr, refuse_captured, suggest
+from toolkit.strategy.expressions import PRICES, Expr, refuse_captured, suggest
 
 
 class BarsSymbol:
     """The bars as a strategy sees them while it is traced: prices of the bid side and volume, as expressions."""
 
-    __slots__ = ("_clock", "_field", "_symbol")
+    __slots__ = ("_field", "_symbol")
 
-    def __init__(
-        self, symbol: str | None = None, clock: str = BASE, field: Callable[[str], Expr] | None = None
-    ) -> None:
+    def __init__(self, symbol: str | None = None, field: Callable[[str], Expr] | None = None) -> None:
         self._symbol = symbol
-        self._clock = clock
         self._field = field
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether these are other bars than the ones given to ``indicators``."""
+        return self._field is not None or self._symbol is not None
 
     def _read(self, name: str) -> Expr:
         if self._field is not None:

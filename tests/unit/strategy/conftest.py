@@ -132,12 +132,12 @@ def drivers_agree(rows: Callable[[Bars], list[tuple[Any, ...]]]) -> Callable[...
 
     def check(spec: st.StrategySpec, bars: Bars, splits: tuple[int, ...] = ()) -> None:
         decisions = st.evaluate(spec, bars, frame=True)
-        walker = st.Incremental(spec, bars.instrument)
+        walker = st.Incremental(spec, bars.instrument, timeframe=bars.timeframe)
         codes, stops, targets = [], [], []
         named: dict[str, list[Any]] = {name: [] for name in spec.named}
         for i, row in enumerate(rows(bars)):
             if i in splits:
-                walker = st.Incremental(spec, bars.instrument, walker.state())
+                walker = st.Incremental(spec, bars.instrument, walker.state(), timeframe=bars.timeframe)
             decision = walker.step(*row)
             codes.append(decision.code)
             stops.append(decision.stop_points)
