@@ -23,6 +23,7 @@ from toolkit.errors import BadInput, PlatformError, PlatformUnavailable, Toolkit
 from toolkit.execution.ports import OrderResult, Outcome, TradingPlatform
 from toolkit.platforms import wire
 from toolkit.platforms.file_lock import FileLock
+from toolkit.platforms.secret_refs import resolve_secret
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,6 @@ class Agent:
 
 def _open_metatrader5(words: Mapping[str, Any]) -> TradingPlatform:
     from toolkit.platforms.metatrader5 import MetaTrader5Platform
-    from toolkit.platforms.secret_refs import resolve_secret
 
     reference = words.get("secret_ref") or ""
     return MetaTrader5Platform(
@@ -218,7 +218,9 @@ def open_session(words: Mapping[str, Any]) -> TradingPlatform:
 def main() -> int:
     """Run the agent: instructions on standard input, the port on standard output.
 
-    The instructions are ``{"key_hex": ..., "listen": [host, port], "lock": path, "once": bool, "session": {...}}``.
+    The instructions are one JSON object: ``session`` (see `open_session`), ``key_hex`` or ``key_ref``, ``listen``
+    ``[host, port]`` (loopback only), ``lock`` (a file, one per account), ``once`` (end with the first client) and ``watch``
+    (keep the session in a child of the agent, which is killed when a call hangs).
     """
     words = json.loads(sys.stdin.readline())
     host, port = words.get("listen", ["127.0.0.1", 0])
@@ -227,19 +229,27 @@ def main() -> int:
     lock = FileLock(Path(words["lock"]), "the session of this account") if words.get("lock") else None
     if lock is not None:
         lock.acquire()
-    platform = open_session(words["session"])
     try:
-        with socket.create_server(
-            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        ) as listener:
-            sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
-            sys.stdout.flush()
-            Agent(platform, bytes.fromhex(words["key_hex"])).serve(listener, once=bool(words.get("once")))
+        key = bytes.fromhex(words.get("key_hex") or resolve_secret(words.get("key_ref", "")))
+        platform = _watched(words["session"]) if words.get("watch") else open_session(words["session"])
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.create_server((host, int(port)), family=family) as listener:
+                sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
+                sys.stdout.flush()
+                Agent(platform, key).serve(listener, once=bool(words.get("once")))
+        finally:
+            platform.close()
     finally:
-        platform.close()
         if lock is not None:
             lock.release()
     return 0
+
+
+def _watched(session: Mapping[str, Any]) -> TradingPlatform:
+    from toolkit.platforms.isolation import IsolatedPlatform  # the child side does not need it
+
+    return IsolatedPlatform(session)
 
 
 if __name__ == "__main__":

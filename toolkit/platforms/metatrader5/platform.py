@@ -199,7 +199,8 @@ class MetaTrader5Platform:
             facts = self._facts[symbol] = convert.instrument(self._info(symbol), symbol)
         return facts
 
-    def _their_name(self, symbol: str) -> str:
+    def server_name(self, symbol: str) -> str:
+        """Return the server's name of one of our symbols."""
         return self._theirs.get(symbol, symbol + self._suffix)
 
     def _our_name(self, name: str) -> str:
@@ -208,7 +209,7 @@ class MetaTrader5Platform:
         return name.removesuffix(self._suffix) if self._suffix else name
 
     def _info(self, symbol: str) -> Any:
-        name = self._their_name(symbol)
+        name = self.server_name(symbol)
         info = self._mt5.symbol_info(name)
         if info is None:
             error = self._mt5.last_error()
@@ -232,7 +233,7 @@ class MetaTrader5Platform:
         )
 
     def _tick(self, symbol: str) -> Any:
-        name = self._their_name(symbol)
+        name = self.server_name(symbol)
         tick = self._mt5.symbol_info_tick(name)
         if tick is None:
             self._info(symbol)  # selects it, or says that there is none
@@ -251,7 +252,7 @@ class MetaTrader5Platform:
         A bar that changed after it had been returned (a late tick can do that) is noted in ``revisions`` and logged.
         """
         facts, frame = self.instrument(symbol), Timeframe(timeframe)
-        name, number = self._their_name(symbol), codes.TIMEFRAMES[frame.value]
+        name, number = self.server_name(symbol), codes.TIMEFRAMES[frame.value]
         if after is None:
             rates = self._mt5.copy_rates_from_pos(name, number, 0, int(limit) + 1)
         else:
@@ -355,7 +356,7 @@ class MetaTrader5Platform:
         """Check what can be checked and build the request; the account is asserted last, right before the send."""
         if isinstance(command, OpenOrder):
             facts, info = self.instrument(command.symbol), self._info(command.symbol)
-            name, quote = self._their_name(command.symbol), self.quote(command.symbol)
+            name, quote = self.server_name(command.symbol), self.quote(command.symbol)
             if command.order_type is OrderType.MARKET:
                 request = requests.open_market(command, name, info, facts, quote, self._deviation)
             else:
@@ -502,7 +503,7 @@ class MetaTrader5Platform:
     def _calculate(self, call: str, symbol: str, side: Side, lots: Decimal, *prices: Decimal) -> Decimal:
         self._info(symbol)  # the terminal calculates for symbols in Market Watch only
         kind = codes.ORDER_BUY if side is Side.BUY else codes.ORDER_SELL
-        value = getattr(self._mt5, call)(kind, self._their_name(symbol), float(lots), *(float(p) for p in prices))
+        value = getattr(self._mt5, call)(kind, self.server_name(symbol), float(lots), *(float(p) for p in prices))
         if value is None:
             raise PlatformUnavailable(f"{call} of {symbol} failed: {codes.words(self._mt5.last_error())}")
         return convert.money(value, self._digits)
