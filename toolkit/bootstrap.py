@@ -22,12 +22,13 @@ from toolkit.execution.principal import Principal
 from toolkit.execution.trade_service import ServicePolicy, TradeService, no_failpoint
 from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.recovery import recover
+from toolkit.live.recovery import prepare_venue, recover
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
 from toolkit.store.engine import open_database
 from toolkit.store.intents import SqlIntentStore
+from toolkit.store.runs import priced_runs
 from toolkit.store.unit_of_work import UnitOfWork
 
 __all__ = ["Engine", "build", "venue_path"]
@@ -92,6 +93,7 @@ def build(settings: Settings | None = None, **overrides: Any) -> Engine:
         service=service,
         store=desks.store,
         desk=desks.open,
+        leave=desks.leave,
         close=close,
     )
 
@@ -147,6 +149,7 @@ class _Desks:
     def _make(self, account_id: UUID) -> Desk:
         with UnitOfWork(self.store.engine, self._service, write=False) as work:
             account = Accounts(work.connection, self._service).get(account_id)
+            under_way = priced_runs(work.connection, account_id)
         make_gateway = (self._replaced.make_gateways or {}).get(account.gateway)
         if account.gateway != "local" and make_gateway is None:
             raise RunError(
@@ -165,6 +168,7 @@ class _Desks:
             )
         platform = opener(account, self._settings)
         try:
+            prepare_venue(self._settings.home, platform, under_way)
             platform.connect()
             service = TradeService(
                 platform,
@@ -190,12 +194,23 @@ class _Desks:
         )
         return Desk(account, platform, service, gateway)
 
+    def leave(self, account_id: UUID) -> None:
+        """Close one desk; nothing happens when it is not open."""
+        with self._guard:
+            desk = self._open.pop(account_id, None)
+        if desk is not None:
+            _close(desk)
+
     def close(self) -> None:
         """Give leases, journals and sessions back; safe to call twice."""
         with self._guard:
             desks, self._open = list(self._open.values()), {}
         for desk in desks:
-            try:
-                desk.service.lease.release()
-            finally:
-                desk.platform.close()
+            _close(desk)
+
+
+def _close(desk: Desk) -> None:
+    try:
+        desk.service.lease.release()
+    finally:
+        desk.platform.close()

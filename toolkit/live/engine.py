@@ -41,6 +41,8 @@ class Engine:
         The headless principal of runs and workers; acts only on accounts it was granted.
     desk
         Opens (once) and returns the desk of an account.
+    leave
+        Closes the desk of an account, if it is open: its lease, journal and session go to whoever comes next.
     close
         Gives journals, locks and connections back; safe to call twice.
     """
@@ -52,6 +54,7 @@ class Engine:
     service: Principal
     store: SqlIntentStore
     desk: Callable[[UUID], Desk]
+    leave: Callable[[UUID], None]
     close: Callable[[], None]
 
     def now(self) -> datetime:

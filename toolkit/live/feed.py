@@ -172,6 +172,15 @@ def stored_bars(home: Path, fingerprint: str) -> Bars:
     return bars
 
 
+def load_replay(home: Path, platform: Any, feed: FeedSpec) -> None:
+    """Give a replay's series, and those it converts money with, to a paper venue; nothing to do for other feeds."""
+    if feed.kind != "replay":
+        return
+    for fingerprint in (feed.venue or feed.fingerprint, *feed.conversion):
+        bars = stored_bars(home, fingerprint)
+        platform.load_replay(bars.symbol, bars)
+
+
 def poll_closed(platform: MarketData, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars | None:
     """Return the platform's closed bars after a moment, oldest first, or None when there is none yet.
 

@@ -15,7 +15,7 @@ from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ports import AccountSnapshot
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay, stored_bars
+from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay, load_replay, stored_bars
 from toolkit.market import Bars, Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.store import audit
@@ -240,8 +240,7 @@ def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bar
     """
     if feed.kind == "platform":
         return None
-    load = getattr(desk.platform, "load_replay", None)
-    if load is None:
+    if not hasattr(desk.platform, "load_replay"):
         raise RunError(
             must_be(
                 "feed",
@@ -260,10 +259,7 @@ def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bar
                 "open another paper account for this replay",
             )
         )
-    load(bars.symbol, stored_bars(engine.settings.home, feed.venue) if feed.venue else bars)
-    for extra in feed.conversion:
-        further = stored_bars(engine.settings.home, extra)
-        load(further.symbol, further)
+    load_replay(engine.settings.home, desk.platform, feed)
     return bars
 
 

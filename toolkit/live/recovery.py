@@ -5,17 +5,24 @@ Fail-closed: a read that does not complete raises, and the desk is not opened.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 from uuid import UUID
 
-from toolkit.clock import Clock
+from toolkit.clock import Clock, from_ns
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import IntentRecord, LeaseRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
+from toolkit.execution.ports import ReplayVenue, TradingPlatform
 from toolkit.execution.trade_service import TradeService
+from toolkit.live.feed import FeedSpec, load_replay
+from toolkit.live.stepping.run_state import decode
+from toolkit.store.runs import RunRecord
 
 
 @runtime_checkable
@@ -36,6 +43,24 @@ class Recovery:
 
     given_back: tuple[UUID, ...] = ()  # claimed or sending, provably never accepted: NEW again
     unknown: tuple[UUID, ...] = ()  # the platform has to be asked
+
+
+def prepare_venue(home: Path, platform: TradingPlatform, runs: Iterable[RunRecord]) -> None:
+    """Give a paper venue the prices of every run of the account that is under way, and set its clock where they stand.
+
+    A venue prices its positions by the replays; without them not even its book can be read.
+    """
+    if not isinstance(platform, ExclusiveVenue):
+        return
+    clock_ns = 0
+    for run in runs:
+        feed = FeedSpec.from_dict(json.loads(run.feed_json))
+        if feed.kind == "replay":
+            load_replay(home, platform, feed)
+            clock_ns = max(clock_ns, decode(run.state)[0].clock_ns)
+    if clock_ns:
+        # After a kill the clock may stand a little earlier than the runs do; what falls due on the way is the same again.
+        cast("ReplayVenue", platform).advance_clock_to(from_ns(clock_ns))
 
 
 def recover(service: TradeService, clock: Clock) -> Recovery:

@@ -310,11 +310,27 @@ def barrier_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
     return [_run(row) for row in rows]
 
 
+def active_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
+    """Return every run of an account that is under way, paused ones included."""
+    rows = connection.execute(_SELECT_RUN.where(_RUNS.c.account_id == account_id, _RUNS.c.status.in_(ACTIVE)))
+    return [_run(row) for row in rows]
+
+
+def priced_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
+    """Return every run of an account that is under way or still has a position: their series price the paper venue."""
+    holding = select(_TRADES.c.live_run_id).where(_TRADES.c.account_id == account_id, _TRADES.c.status == "open")
+    rows = connection.execute(
+        _SELECT_RUN.where(
+            _RUNS.c.account_id == account_id, or_(_RUNS.c.status.in_(ACTIVE), _RUNS.c.live_run_id.in_(holding))
+        ).order_by(_RUNS.c.created_at)
+    )
+    return [_run(row) for row in rows]
+
+
 def symbol_holders(connection: Connection, account_id: UUID, symbols: Iterable[str]) -> list[RunRecord]:
     """Return the active runs of an account that trade one of the symbols."""
     wanted = set(symbols)
-    rows = connection.execute(_SELECT_RUN.where(_RUNS.c.account_id == account_id, _RUNS.c.status.in_(ACTIVE)))
-    return [run for run in map(_run, rows) if wanted & set(run.symbols)]
+    return [run for run in active_runs(connection, account_id) if wanted & set(run.symbols)]
 
 
 def add_event(

@@ -38,15 +38,13 @@ class ReplayData:
     bars: Bars
     ts: list[int]
     rows: list[tuple[int, float, float, float, float, float]]
-    value_num: list[int]
-    value_den: list[int]
+    values: list[tuple[int, int]]
     day_rows: list[int]
     end_ns: int
 
     def value_before(self, row: int) -> tuple[int, int]:
         """Return the point value at the open of a bar: that of the last close before it."""
-        at = max(row - 1, 0) if len(self.value_num) > 1 else 0
-        return self.value_num[at], self.value_den[at]
+        return self.values[max(row - 1, 0)] if len(self.values) > 1 else self.values[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +141,12 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
 
 def _replay_data(engine: Engine, bars: Bars, feed: FeedSpec, currency: str, day_end: str) -> ReplayData:
     further = [stored_bars(engine.settings.home, f) for f in feed.conversion]
-    num, den = value_columns(bars, currency, {b.symbol: b for b in further})
-    n = len(bars)
-    if len(num) != len(den):
-        num, den = (np.broadcast_to(column, n) for column in (num, den))
+    pairs = value_columns(bars, currency, {b.symbol: b for b in further}).reshape(-1, 2)
     return ReplayData(
         bars=bars,
         ts=bars.ts.tolist(),
         rows=list(zip(*_fields(bars), strict=True)),
-        value_num=num.tolist(),
-        value_den=den.tolist(),
+        values=[(int(num), int(den)) for num, den in pairs.tolist()],
         day_rows=first_rows_of_days(bars.ts, day_end).tolist(),
         end_ns=int(bars.ts[-1]) + bars.timeframe.ns,
     )
