@@ -202,6 +202,14 @@ def desk(request: pytest.FixtureRequest) -> Any:
     return sql_desk(request.getfixturevalue(f"{request.param}_database"))
 
 
+@pytest.fixture
+def memory() -> Any:
+    """An account with a running run, a scripted platform and a TradeService, in memory."""
+    from execution_desk import memory_desk
+
+    return memory_desk()
+
+
 def wait_until(condition: object, seconds: float = 10.0) -> None:
     """Wait until the callable says true; fail after a deadline."""
     end = time.monotonic() + seconds

@@ -189,7 +189,11 @@ def test_exactly_one_way_of_sizing(sizes):
 def test_a_pending_order_is_priced_at_its_trigger(side, kind, price, stop):
     """Distance and size count from the trigger, on the side of the market where it waits."""
     built = build(
-        side=Side(side), order_type=OrderType(kind), limit_price=Decimal(price), stop_loss=Decimal(stop), take_profit=None
+        side=Side(side),
+        order_type=OrderType(kind),
+        limit_price=Decimal(price),
+        stop_loss=Decimal(stop),
+        take_profit=None,
     )
     assert built.request.stop_loss_distance_pips == 25
     assert built.size.entry == Decimal(price)
@@ -197,7 +201,12 @@ def test_a_pending_order_is_priced_at_its_trigger(side, kind, price, stop):
 
 @pytest.mark.parametrize(
     ("side", "kind", "price"),
-    [("BUY", "LIMIT", "1.12000"), ("BUY", "STOP", "1.11000"), ("SELL", "LIMIT", "1.11000"), ("SELL", "STOP", "1.12000")],
+    [
+        ("BUY", "LIMIT", "1.12000"),
+        ("BUY", "STOP", "1.11000"),
+        ("SELL", "LIMIT", "1.11000"),
+        ("SELL", "STOP", "1.12000"),
+    ],
 )
 def test_a_trigger_on_the_wrong_side_skips(side, kind, price):
     """A limit that would fill at once, or a stop the market has passed, is no pending order."""

@@ -29,7 +29,10 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text()
 def key_of(case):
     if case["kind"] == "ai":
         return ai_key(
-            account_id=UUID(case["account_id"]), source=case["source"], signal_id=case["signal_id"], action=case["action"]
+            account_id=UUID(case["account_id"]),
+            source=case["source"],
+            signal_id=case["signal_id"],
+            action=case["action"],
         )
     return run_key(
         live_run_id=UUID(case["live_run_id"]),

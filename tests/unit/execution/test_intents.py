@@ -26,7 +26,7 @@ S = IntentState
 def test_the_table_names_every_state():
     """Each state has its row, and each is either on its way or settled."""
     assert set(TRANSITIONS) == set(S)
-    assert BARRIER_STATES | UNRESOLVED_STATES | SETTLED_STATES == set(S)
+    assert set(S) == BARRIER_STATES | UNRESOLVED_STATES | SETTLED_STATES
     assert not BARRIER_STATES & SETTLED_STATES
 
 

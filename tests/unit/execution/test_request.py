@@ -149,9 +149,7 @@ def test_a_modify_must_ask_for_something():
     with pytest.raises(ValidationError, match="level must be given"):
         ModifyRequest(**PLACE, position_id="1", metadata=METADATA)
     with pytest.raises(ValidationError, match="must be null"):
-        ModifyRequest(
-            **PLACE, position_id="1", take_profit=Decimal(1), remove_take_profit=True, metadata=METADATA
-        )
+        ModifyRequest(**PLACE, position_id="1", take_profit=Decimal(1), remove_take_profit=True, metadata=METADATA)
 
 
 def test_an_unknown_action_is_refused():

@@ -15,7 +15,8 @@ from toolkit.store.types import ExactDecimal, UtcDateTime
 @pytest.fixture
 def table(database):
     """A table with one moment and one amount."""
-    made = Table("probe", MetaData(), Column("n", Integer, primary_key=True), Column("at", UtcDateTime), Column("x", ExactDecimal))
+    number = Column("n", Integer, primary_key=True)
+    made = Table("probe", MetaData(), number, Column("at", UtcDateTime), Column("x", ExactDecimal))
     made.create(database)
 
     def roundtrip(at=None, x=None):

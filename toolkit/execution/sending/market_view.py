@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeAlias
 
 from toolkit.execution.ledger.records import IntentRecord, RunRecord, TradeRecord
 from toolkit.execution.ports import Book, PlatformPosition, TradingPlatform
@@ -39,6 +40,9 @@ class MarketView:
     def quote_age_seconds(self) -> float:
         """Return how old the quote is on the platform's own clock; a replay's clock counts, not the wall's."""
         return 0.0 if self.quote.ts is None else (self.now - self.quote.ts).total_seconds()
+
+
+LookAt: TypeAlias = Callable[[str], MarketView]
 
 
 def look(platform: TradingPlatform, instrument: Instrument, read_at: float) -> MarketView:

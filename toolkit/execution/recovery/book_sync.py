@@ -1,0 +1,149 @@
+"""Reading what happened at the platform since the last complete read, and booking it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from toolkit.errors import LostRace, NotFound
+from toolkit.execution.intents import IntentState
+from toolkit.execution.ledger.bookkeeping import TradeChange, book_deals
+from toolkit.execution.ledger.records import IntentRecord
+from toolkit.execution.ledger.store import Transaction
+from toolkit.execution.ledger.submit import move
+from toolkit.execution.ports import Book, History, PlatformDeal
+from toolkit.execution.sending.context import ServiceContext
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DONE = frozenset({IntentState.FILLED, IntentState.PARTIAL})
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a read of the platform's history changed.
+
+    Attributes
+    ----------
+    changes
+        Trades that were opened, reduced or closed.
+    foreign_deals, foreign_positions
+        What belongs to nobody of ours; listed, never touched.
+    until
+        Platform time of the read.
+    """
+
+    changes: tuple[TradeChange, ...] = ()
+    foreign_deals: tuple[PlatformDeal, ...] = ()
+    foreign_positions: tuple[str, ...] = ()
+    until: datetime | None = None
+
+
+class BookSync:
+    """Books the platform's history of one account."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._c = context
+        self._known: set[str] = set()
+
+    def run(self, book: Book | None = None) -> SyncReport:
+        """Read and book.
+
+        Parameters
+        ----------
+        book
+            A complete read of the book, if there is one: an entry with a rest that still works is then left WORKING.
+
+        Raises
+        ------
+        ReadFailed
+            When the history could not be read completely; nothing is changed then.
+        """
+        c = self._c
+        with c.store.begin(c.principal, write=False) as work:
+            account = work.account(c.account_id)
+        if account is None:
+            raise NotFound(f"account {c.account_id} does not exist")
+        until = c.platform.now()
+        start = account.book_synced_until
+        since = _EPOCH if start is None else start - c.policy.history_overlap
+        history = c.platform.history(since, until + timedelta(days=1))
+        fresh = [d for d in history.deals if d.deal_id not in self._known]
+        if not fresh and start is not None and until - start < c.policy.history_overlap / 2:
+            return SyncReport(until=until)
+        report = self._book(fresh, history, book, until)
+        self._known.update(d.deal_id for d in fresh)
+        return report
+
+    def _book(self, fresh: Sequence[PlatformDeal], history: History, book: Book | None, until: datetime) -> SyncReport:
+        c = self._c
+        now = c.clock.now()
+        with c.store.begin(c.principal) as work:
+            tags = {d.tag_text for d in fresh if d.tag_text}
+            owners = work.intents_by_tag(c.account_id, tags, {d.magic for d in fresh if d.magic})
+            changes, foreign = book_deals(work, fresh, owners, account_id=c.account_id, seen_at=now)
+            c.tell_trades(work, changes, None)
+            for change in changes:
+                intent = work.intent(change.after.intent_id)
+                if intent is not None and intent.action.is_entry:
+                    with suppress(LostRace):
+                        self._adopt(work, intent, change, book, now)
+            for intent in owners:
+                if not intent.action.is_entry and intent.state is IntentState.UNKNOWN:
+                    with suppress(LostRace):
+                        self._exit_seen(work, intent, now)
+            work.set_synced_until(c.account_id, until)
+            work.commit()
+        return SyncReport(tuple(changes), tuple(foreign), tuple(sorted({d.position_id for d in foreign})), until)
+
+    def _adopt(
+        self, work: Transaction, intent: IntentRecord, change: TradeChange, book: Book | None, now: datetime
+    ) -> None:
+        """Bring an entry to the state its deals prove; whatever we believed before, the platform is right."""
+        c = self._c
+        if intent.state is IntentState.FILLED or not intent.was_sent:
+            return
+        if intent.state in (IntentState.SENDING, IntentState.PROTECTION_PENDING):
+            return  # its worker is about to record it, or the reconciler decides
+        trade = change.after
+        asked = [o.lots for o in work.orders(intent.intent_id) if o.lots is not None]
+        whole = not asked or trade.lots >= asked[-1]
+        rest_works = book is not None and any(
+            o.tag_text == intent.client_tag or o.order_id == intent.order_id for o in book.orders
+        )
+        if not whole and rest_works and intent.state is IntentState.WORKING:
+            return
+        state = IntentState.FILLED if whole else IntentState.PARTIAL
+        if state is intent.state:
+            return
+        after = move(
+            work,
+            intent,
+            state,
+            actor=c.worker,
+            now=now,
+            detail="its deal was found at the platform",
+            new_token=True,
+            position_id=trade.position_id,
+            filled_lots=trade.lots,
+            average_price=trade.entry_price,
+            unknown_since=None,
+        )
+        if intent.state not in (IntentState.WORKING, IntentState.PARTIAL):
+            late = f"a fill of an intent that was {intent.state.value} was found and adopted"
+            c.tell(work, after, "late_fill_adopted", late, "error", None, now)
+
+    def _exit_seen(self, work: Transaction, intent: IntentRecord, now: datetime) -> None:
+        c = self._c
+        after = move(
+            work,
+            intent,
+            IntentState.FILLED,
+            actor=c.worker,
+            now=now,
+            detail="its deal was found at the platform",
+            new_token=True,
+            unknown_since=None,
+        )
+        c.tell(work, after, "intent_resolved", "the exit was carried out", "info", None, now)

@@ -1,0 +1,219 @@
+"""The kill switch: entries stop at once and stay stopped, and on request everything of ours is closed until it is flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from toolkit.errors import Forbidden, IllegalTransition, NotFound, PlatformError
+from toolkit.execution.idempotency import ai_key, signal_fingerprint
+from toolkit.execution.intents import Action, IntentState
+from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
+from toolkit.execution.ledger.store import Transaction
+from toolkit.execution.ledger.submit import make_intent, move, submit
+from toolkit.execution.ports import PlatformOrder
+from toolkit.execution.principal import Principal
+from toolkit.execution.recovery.protection import submit_close
+from toolkit.execution.request import CancelRequest, RequestMetadata
+from toolkit.execution.trade_service import TradeService
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenReport:
+    """What flattening reached.
+
+    Attributes
+    ----------
+    flat
+        Whether a complete read shows nothing of ours open or working.
+    closed, cancelled
+        Positions and orders that went in this call.
+    remaining
+        What is still there, in words, foreign positions included (they are never touched).
+    """
+
+    flat: bool
+    closed: tuple[str, ...]
+    cancelled: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+
+def halt(service: TradeService, principal: Principal, reason: str) -> None:
+    """Stop all entries of an account; it stays stopped through restarts until `resume`.
+
+    Raises
+    ------
+    Forbidden
+        When the principal may not act on the account.
+    """
+    now = service.clock.now()
+    with service.store.begin(principal) as work:
+        if not work.may_act(service.account_id, principal):
+            raise Forbidden(f"{principal.name} may not halt account {service.account_id}: ask its owner")
+        work.set_halt(service.account_id, now, principal.name, reason)
+        work.add_audit(now, principal, "account.halt", str(service.account_id), reason)
+        work.add_run_event(_event(service, "halted", f"halted by {principal.name}: {reason}"))
+        work.commit()
+
+
+def resume(service: TradeService, principal: Principal) -> None:
+    """Let entries go again.
+
+    Raises
+    ------
+    Forbidden
+        When the principal may not act on the account.
+    """
+    now = service.clock.now()
+    with service.store.begin(principal) as work:
+        if not work.may_act(service.account_id, principal):
+            raise Forbidden(f"{principal.name} may not resume account {service.account_id}: ask its owner")
+        work.set_halt(service.account_id, None, "", "")
+        work.add_audit(now, principal, "account.resume", str(service.account_id), "")
+        work.add_run_event(_event(service, "halt_lifted", f"resumed by {principal.name}"))
+        work.commit()
+
+
+def flatten(service: TradeService, principal: Principal, *, timeout_seconds: float = 60.0) -> FlattenReport:
+    """Cancel our working orders and close our positions, again and again until the platform says that we are flat.
+
+    Exits go through intents as always, so this may be called twice, or after a crash.
+
+    Raises
+    ------
+    ReadFailed
+        When the platform could not be read before the time was over; flat is never assumed.
+    """
+    deadline = service.clock.monotonic() + timeout_seconds
+    closed: list[str] = []
+    cancelled: list[str] = []
+    round_number = 0
+    while True:
+        round_number += 1
+        failure: PlatformError | None = None
+        remaining: list[str] = []
+        try:
+            ours, remaining = _one_round(service, principal, round_number, closed, cancelled)
+            if not ours:
+                with service.store.begin(principal) as work:
+                    work.add_run_event(_event(service, "flattened", f"flat; {len(remaining)} foreign positions remain"))
+                    work.commit()
+                return FlattenReport(True, tuple(closed), tuple(cancelled), tuple(remaining))
+        except PlatformError as error:
+            failure = error
+        if service.clock.monotonic() >= deadline:
+            if failure is not None:
+                raise failure
+            return FlattenReport(False, tuple(closed), tuple(cancelled), tuple(remaining))
+        service.clock.sleep(min(1.0, 0.1 * round_number))
+
+
+def _one_round(
+    service: TradeService, principal: Principal, number: int, closed: list[str], cancelled: list[str]
+) -> tuple[int, list[str]]:
+    """Act on everything of ours that the platform shows; return how much was still ours, and all that remains in words."""
+    service.reconcile()
+    book = service.platform.book()
+    stamp = f"{service.clock.now().isoformat()}:{number}"
+    with service.store.begin(service.principal) as work:
+        trades = {t.position_id: t for t in work.open_trades(service.account_id)}
+        tags = {o.tag_text for o in book.orders if o.tag_text}
+        mine = {i.client_tag: i for i in work.intents_by_tag(service.account_id, tags)}
+        closes = [
+            (p.position_id, submit_close(service.context, work, trades[p.position_id], source="flatten", signal_id=stamp,
+                                         reason="flatten"))
+            for p in book.positions
+            if p.position_id in trades
+        ]  # fmt: skip
+        cancels = [
+            (o.order_id, _submit_cancel(service, work, o, mine[o.tag_text], stamp))
+            for o in book.orders
+            if o.tag_text in mine
+        ]
+        work.commit()
+    for name, intent_id in cancels:
+        if service.execute(intent_id).state is IntentState.FILLED:
+            cancelled.append(name)
+    for name, intent_id in closes:
+        if service.execute(intent_id).state is IntentState.FILLED:
+            closed.append(name)
+    after = service.platform.book()
+    ours = [p for p in after.positions if p.position_id in trades]
+    working = [o for o in after.orders if o.tag_text in mine]
+    words = [f"{p.side.value} {p.lots:f} {p.symbol} position {p.position_id}" for p in after.positions]
+    words += [f"{o.side.value} {o.lots:f} {o.symbol} order {o.order_id}" for o in after.orders]
+    return len(ours) + len(working), words
+
+
+def _submit_cancel(
+    service: TradeService, work: Transaction, order: PlatformOrder, owner: IntentRecord, stamp: str
+) -> UUID:
+    key = ai_key(
+        account_id=service.account_id,
+        source="seatrial:flatten",
+        signal_id=f"{stamp}:{order.order_id}",
+        action=Action.CANCEL_ORDER.value,
+    )
+    request = CancelRequest(
+        account_id=service.account_id,
+        symbol=order.symbol,
+        direction=order.side,
+        order_id=order.order_id,
+        metadata=RequestMetadata(live_run_id=owner.live_run_id, signal_id="flatten", reason="flatten"),
+        idempotency_key=key,
+    )
+    intent = make_intent(
+        request,
+        action=Action.CANCEL_ORDER,
+        key=key,
+        fingerprint=signal_fingerprint("seatrial:flatten", {"order": order.order_id}),
+        principal=service.principal,
+        now=service.clock.now(),
+    )
+    return submit(work, intent, service.principal).intent.intent_id
+
+
+def release(service: TradeService, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:
+    """Free the guardrail slot of an ABANDONED entry, by an operator who looked at the platform; audited.
+
+    Raises
+    ------
+    Forbidden
+        When the principal may not act on the account, or is no person.
+    IllegalTransition
+        When the intent is not ABANDONED.
+    """
+    now = service.clock.now()
+    with service.store.begin(principal) as work:
+        if principal.kind != "human" or not work.may_act(service.account_id, principal):
+            raise Forbidden(
+                f"{principal.name} may not release intents of account {service.account_id}: a person decides"
+            )
+        intent = work.intent(intent_id)
+        if intent is None or intent.account_id != service.account_id:
+            raise NotFound(f"intent {intent_id} does not exist on account {service.account_id}")
+        if intent.state is not IntentState.ABANDONED:
+            raise IllegalTransition(f"only an ABANDONED intent can be released, {intent_id} is {intent.state.value}")
+        after = move(work, intent, IntentState.RELEASED, actor=principal.name, now=now, detail=note, new_token=True)
+        work.add_audit(now, principal, "intent.release", str(intent_id), note)
+        service.context.tell(
+            work, after, "intent_released", f"released by {principal.name}: {note}", "warning", None, now
+        )
+        work.commit()
+    return after
+
+
+def _event(service: TradeService, kind: str, message: str) -> RunEventRecord:
+    return RunEventRecord(
+        live_run_id=None,
+        account_id=service.account_id,
+        intent_id=None,
+        kind=kind,
+        level="warning",
+        message=message,
+        market_time=None,
+        at=service.clock.now(),
+    )
+
+
+__all__ = ["FlattenReport", "flatten", "halt", "release", "resume"]
