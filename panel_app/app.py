@@ -9,22 +9,36 @@ import panel as pn
 import panel_material_ui as pmui
 
 from panel_app import theme
-from panel_app.context import reader_of_session, shared_store
+from panel_app.actions import SILENT_SECONDS, ActionBar, run_actions
+from panel_app.context import reader_of_session, shared_engine, store_of
+from panel_app.data_store import RunTopic
 from panel_app.views.fleet import FleetView
+from panel_app.views.listing import ListView
+from panel_app.views.listings import LISTINGS
 from panel_app.views.run import RunView
+from panel_app.views.system import SystemView
+from toolkit import clock
 from toolkit.errors import NotFound
 
 pn.extension("tabulator", notifications=True)
 
-PAGES = {"fleet": ("Fleet", "dashboard")}
+PAGES = {
+    "fleet": ("Fleet", "dashboard"),
+    "intents": ("Intents", "receipt_long"),
+    "accounts": ("Accounts", "account_balance"),
+    "versions": ("Bots and versions", "inventory_2"),
+    "trips": ("Guardrail trips", "gpp_maybe"),
+    "system": ("System", "memory"),
+}
 
 
 class Monitor:
     """One session of the page: a menu, and the view that its address names (``?run=ID`` or ``?page=NAME``)."""
 
     def __init__(self) -> None:
-        self.store = shared_store()
-        self.reader = reader_of_session(self.store)
+        self.engine = shared_engine()
+        self.store = store_of(self.engine)
+        self.reader = reader_of_session(self.engine)
         self._view: Any = None
         self._place = pn.Column(sizing_mode="stretch_width", margin=(16, 16, 24, 16), max_width=1680)
         self._menu = pmui.MenuList(
@@ -59,15 +73,26 @@ class Monitor:
             pn.state.location.search = f"?run={run}" if run else ("" if page == "fleet" else f"?page={page}")
         if page == "run":
             self._view = self._run_view(run)
+        elif page == "system":
+            self._view = SystemView(self.store, reader=self.reader)
+        elif page in LISTINGS:
+            self._view = ListView(self.store, LISTINGS[page](self.store, self.reader), reader=self.reader)
         else:
             self._view = FleetView(self.store, reader=self.reader, on_open=lambda run_id: self._go("run", str(run_id)))
         self._place[:] = [self._view]
 
     def _run_view(self, run: str) -> Any:
         try:
-            return RunView(self.store, UUID(run), reader=self.reader)
+            return RunView(self.store, UUID(run), reader=self.reader, actions=self._actions)
         except (NotFound, ValueError):
             return NothingHere(f"There is no run {run[:60]} that you may see.")
+
+    def _actions(self, topic: RunTopic) -> ActionBar:
+        def silent() -> bool:
+            beat = topic.row.heartbeat_age_seconds(clock.now())
+            return beat is None or beat > SILENT_SECONDS
+
+        return ActionBar(lambda: run_actions(self.engine, self.reader, topic.row), silent)
 
 
 class NothingHere(pn.viewable.Viewer):

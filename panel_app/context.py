@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine as Database
 
 from panel_app.data_store import DataStore
+from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.queries import Reader
+from toolkit.store.accounts import find_user
 
 _lock = Lock()
 _engine: Engine | None = None
@@ -37,11 +38,18 @@ def shared_engine() -> Engine:
         return _engine
 
 
-def shared_store() -> DataStore:
-    """Return the one data store of this process."""
-    return store_of(shared_engine())
+def reader_of_session(engine: Engine) -> Principal:
+    """Return the principal of the session being served: the user who logged in, else the one the process acts as.
 
+    Raises
+    ------
+    NotFound
+        When somebody logged in whom the toolkit does not know as a user.
+    """
+    import panel as pn
 
-def reader_of_session(store: DataStore) -> Reader:
-    """Return the principal of the session being served: the user who logged in, else the store's own."""
-    return store.principal
+    name = pn.state.user
+    if not name or pn.state.user_info is None:
+        return engine.principal
+    with engine.work(write=False) as work:
+        return find_user(work.connection, str(name))

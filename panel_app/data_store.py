@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Engine
@@ -142,9 +143,9 @@ class ListTopic:
 class Subscription:
     """A session's interest in a topic; ``close`` ends it and is safe to call twice."""
 
-    def __init__(self, store: DataStore, key: Hashable, wake: Callable[[], None]) -> None:
+    def __init__(self, store: DataStore, topic: Topic, wake: Callable[[], None]) -> None:
         self._store = store
-        self.key = key
+        self.topic = topic
         self.wake = wake
 
     def close(self) -> None:
@@ -175,10 +176,11 @@ class DataStore:
         self.interval_seconds = interval_seconds
         self.failure = ""  # why the last poll failed; empty while all is well
         self.polled_at: datetime | None = None
-        self._topics: dict[Hashable, Topic] = {}
-        self._watchers: dict[Hashable, list[Subscription]] = {}
-        self._told: dict[Hashable, float] = {}
+        self._topics: WeakValueDictionary[Hashable, Topic] = WeakValueDictionary()  # alive while a view holds them
+        self._watchers: dict[Topic, list[Subscription]] = {}
+        self._told: dict[Topic, float] = {}
         self._lock = Lock()
+        self._polling = Lock()
         self._stop = Event()
         self._thread: Thread | None = None
 
@@ -205,22 +207,15 @@ class DataStore:
         assert isinstance(topic, ListTopic)
         return topic
 
-    def watch_listing(
-        self, name: str, query: Callable[[Reader], object], wake: Callable[[], None], reader: Reader | None = None
-    ) -> Subscription:
-        """Be told when a list changed. ``wake`` runs on the store's thread and must not wait for anything."""
-        who = reader or self.principal
-        return self._watch(("list", name, who.user_id), self.listing(name, query, who), wake)
-
-    def watch_fleet(self, wake: Callable[[], None], reader: Reader | None = None) -> Subscription:
-        """Be told when the fleet changed. ``wake`` runs on the store's thread and must not wait for anything."""
-        who = reader or self.principal
-        return self._watch(("fleet", who.user_id), self.fleet(who), wake)
-
-    def watch_run(self, run_id: UUID, wake: Callable[[], None], reader: Reader | None = None) -> Subscription:
-        """Be told when a run changed. ``wake`` runs on the store's thread and must not wait for anything."""
-        who = reader or self.principal
-        return self._watch(("run", who.user_id, run_id), self.run(run_id, who), wake)
+    def watch(self, topic: Topic, wake: Callable[[], None]) -> Subscription:
+        """Be told when a topic changed. ``wake`` runs on the store's thread and must not wait for anything."""
+        subscription = Subscription(self, topic, wake)
+        with self._lock:
+            self._watchers.setdefault(topic, []).append(subscription)
+            if self._thread is None and not self._stop.is_set():
+                self._thread = Thread(target=self._run, name="seatrial-data-store", daemon=True)
+                self._thread.start()
+        return subscription
 
     @property
     def watched(self) -> int:
@@ -243,21 +238,21 @@ class DataStore:
     def poll(self) -> None:
         """Read every watched topic once and tell those whose topic changed."""
         with self._lock:
-            work = [(key, self._topics[key]) for key in self._watchers]
+            work = list(self._watchers)
         failure = ""
-        for key, topic in work:
+        for topic in work:
+            changed = False
             try:
-                changed = topic.poll()
+                with self._polling:
+                    changed = topic.poll()
             except ToolkitError as error:
                 failure = str(error)
-                changed = False
             except Exception as error:  # noqa: BLE001 - any database driver error: shown on the page, tried again
-                _log.warning("panel_poll_failed", topic=str(key), error=str(error))
+                _log.warning("panel_poll_failed", topic=type(topic).__name__, error=str(error))
                 failure = f"the database cannot be read: {type(error).__name__}"
-                changed = False
-            quiet = clock.SYSTEM.monotonic() - self._told.get(key, 0.0) >= TELL_ANYWAY_SECONDS
+            quiet = clock.SYSTEM.monotonic() - self._told.get(topic, 0.0) >= TELL_ANYWAY_SECONDS
             if changed or quiet or failure != self.failure:
-                self._tell(key)
+                self._tell(topic)
         self.failure = failure
         self.polled_at = clock.now()
 
@@ -269,10 +264,10 @@ class DataStore:
                     return
             self.poll()
 
-    def _tell(self, key: Hashable) -> None:
+    def _tell(self, topic: Topic) -> None:
         with self._lock:
-            watchers = list(self._watchers.get(key, ()))
-            self._told[key] = clock.SYSTEM.monotonic()
+            watchers = list(self._watchers.get(topic, ()))
+            self._told[topic] = clock.SYSTEM.monotonic()
         for watcher in watchers:
             try:
                 watcher.wake()
@@ -282,32 +277,23 @@ class DataStore:
 
     def _topic(self, key: Hashable, make: Callable[[], Topic]) -> Topic:
         with self._lock:
-            topic = self._topics.get(key) if key in self._watchers else None
+            topic = self._topics.get(key)
+            watched = topic in self._watchers
         if topic is None:
             topic = make()
-            topic.poll()
-            with self._lock:
-                if key in self._watchers:  # somebody else was quicker
-                    return self._topics[key]
-                self._topics[key] = topic
-        return topic
-
-    def _watch(self, key: Hashable, topic: Topic, wake: Callable[[], None]) -> Subscription:
-        subscription = Subscription(self, key, wake)
+            watched = False
+        if not watched:
+            with self._polling:
+                topic.poll()  # nobody has been keeping it up to date
         with self._lock:
-            self._topics.setdefault(key, topic)
-            self._watchers.setdefault(key, []).append(subscription)
-            if self._thread is None and not self._stop.is_set():
-                self._thread = Thread(target=self._run, name="seatrial-data-store", daemon=True)
-                self._thread.start()
-        return subscription
+            return self._topics.setdefault(key, topic)
 
     def _drop(self, subscription: Subscription) -> None:
+        topic = subscription.topic
         with self._lock:
-            watchers = self._watchers.get(subscription.key, [])
+            watchers = self._watchers.get(topic, [])
             if subscription in watchers:
                 watchers.remove(subscription)
             if not watchers:
-                self._watchers.pop(subscription.key, None)
-                self._topics.pop(subscription.key, None)
-                self._told.pop(subscription.key, None)
+                self._watchers.pop(topic, None)
+                self._told.pop(topic, None)

@@ -87,10 +87,10 @@ class SessionFeed:
             self._due = True
             return
         self._due = False
-        self._apply()
         self._sent += 1
         self._sent_at = clock.SYSTEM.monotonic()
-        self._tick.value = self._sent
+        self._apply()
+        self._tick.value = self._sent  # after everything else, so its echo says that all of it has arrived
 
     def _acknowledged(self, event: Any) -> None:
         self._seen = int(event.new or 0)

@@ -66,7 +66,7 @@ class FleetView(pn.viewable.Viewer):
         self._table.on_click(self._clicked)
         self._search.param.watch(lambda _event: self._show_rows(), "value_input")
         self._status.param.watch(lambda _event: self._show_rows(), "value")
-        self.feed = SessionFeed(lambda wake: store.watch_fleet(wake, reader), self.refresh)
+        self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
             self._problem,
             self._tiles,

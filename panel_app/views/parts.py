@@ -28,7 +28,8 @@ _TABLE_CSS = """
 .tabulator { font-size: 13px; border: none; }
 .tabulator .tabulator-header { font-size: 12px; }
 .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 6px 10px; }
-.tabulator .tabulator-row .tabulator-cell { font-size: 13px; height: 30px; padding: 5px 10px; font-variant-numeric: tabular-nums; }
+.tabulator .tabulator-row .tabulator-cell { font-size: 13px; height: 30px; padding: 5px 10px;
+  font-variant-numeric: tabular-nums; }
 .tabulator .tabulator-footer { padding: 2px 6px; border-top: 1px solid rgba(125,136,152,.28); }
 """
 
@@ -85,7 +86,8 @@ class Heading(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._pane = pn.pane.HTML("", stylesheets=[_CHIP_CSS], sizing_mode="stretch_width", margin=0)
+        flexible = {"flex": "1 1 360px", "min-width": "0"}
+        self._pane = pn.pane.HTML("", stylesheets=[_CHIP_CSS], styles=flexible, margin=0)
 
     def put(self, title: str, chips: Sequence[tuple[str, str]], error: str = "") -> None:
         """Show a title, chips as (words, colour of the dot or empty), and an error."""

@@ -45,7 +45,7 @@ class RunView(pn.viewable.Viewer):
         run_id: UUID,
         *,
         reader: Reader | None = None,
-        actions: Callable[[FleetRow], Any] | None = None,
+        actions: Callable[[RunTopic], Any] | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**params)
@@ -63,10 +63,16 @@ class RunView(pn.viewable.Viewer):
         self._equity: EquityChart | None = None
         self._bokeh: list[pn.pane.Bokeh] = []
         self._tabs = self._make_tabs()
-        self.feed = SessionFeed(lambda wake: store.watch_run(run_id, wake, reader), self.refresh)
+        self._actions = actions(self._topic) if actions is not None else None
+        self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
-            pn.Row(
-                self._heading, *([actions(self._topic.row)] if actions else []), sizing_mode="stretch_width", margin=0
+            pn.FlexBox(
+                self._heading,
+                *([self._actions] if self._actions is not None else []),
+                align_items="center",
+                gap="10px",
+                margin=0,
+                sizing_mode="stretch_width",
             ),
             self._tiles,
             *self._charts(),
@@ -89,8 +95,6 @@ class RunView(pn.viewable.Viewer):
     def refresh(self) -> None:
         """Bring everything that is shown up to date."""
         row = self._topic.row
-        self._show_heading(row)
-        self._show_tiles(row)
         changed_trades = self._topic.trades.since(self._seen["trades"])
         if self._chart is not None and self._equity is not None:
             self._chart.grow(self._topic.stop)
@@ -103,6 +107,10 @@ class RunView(pn.viewable.Viewer):
                 pn.io.push_notebook(*self._bokeh)
         self._seen["trades"] = changed_trades.seq
         self._show_table()
+        if self._actions is not None:
+            self._actions.refresh()
+        self._show_heading(row)
+        self._show_tiles(row)
 
     # ---- pieces
 
@@ -212,7 +220,8 @@ class RunView(pn.viewable.Viewer):
             [
                 parts.Tile("Equity", money(row.equity), money(gained, row.currency, signed=True),
                            theme.money_colour(float(gained))),
-                parts.Tile("Realised", money(total, signed=True), figure(percent, 2, "%", signed=True), theme.money_colour(percent)),
+                parts.Tile("Realised", money(total, signed=True), figure(percent, 2, "%", signed=True),
+                           theme.money_colour(percent)),
                 parts.Tile("Open profit", money(row.open_profit, signed=True), open_words),
                 parts.Tile("Max drawdown", figure(fall, 2, "%") if fall else DASH, "of equity, so far"),
                 parts.Tile("Trades", f"{len(closed):,}", f"{won / len(closed):.0%} won" if closed else "none closed yet"),

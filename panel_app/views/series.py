@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -80,7 +81,7 @@ def thin(y: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     buckets = max(1, (most - 2) // 2)
     edges = np.linspace(0, count, buckets + 1).astype(np.int64)
     keep = {0, count - 1}
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         part = y[left:right]
         keep.add(int(left + part.argmin()))
         keep.add(int(left + part.argmax()))

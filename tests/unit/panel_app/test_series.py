@@ -15,7 +15,9 @@ from panel_app.views import series
 
 
 @given(start=st.integers(0, 400), count=st.integers(1, 500), factor=st.sampled_from([1, 2, 8, 64]))
-def test_merged_candles_open_and_close_as_their_bars_and_keep_high_and_low(seeding: Any, start: int, count: int, factor: int) -> None:
+def test_merged_candles_open_and_close_as_their_bars_and_keep_high_and_low(
+    seeding: Any, start: int, count: int, factor: int
+) -> None:
     """However bars are merged, first open, last close, highest high and lowest low of the span stay."""
     bars = _bars(seeding)
     stop = min(start + count, len(bars))
