@@ -14,7 +14,7 @@ from toolkit.strategy.expressions import BASE
 from toolkit.strategy.graph import Graph
 from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.plan import Binding
-from toolkit.strategy.times import time_columns
+from toolkit.strategy.times import time_column
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
@@ -30,7 +30,8 @@ class ColumnCache:
     a set's keys after it: a column is dropped, and its memory reused, when its last user is done. One thread each.
     """
 
-    def __init__(self, bars: Bars | Mapping[str, Bars]) -> None:
+    def __init__(self, bars: Bars | Mapping[str, Bars], *, shared: bool = True) -> None:
+        self.shared = shared
         self.bars = next(iter(bars.values())) if isinstance(bars, Mapping) else bars
         self.length = len(self.bars)
         self._ids: dict[Any, int] = {}
@@ -38,7 +39,6 @@ class ColumnCache:
         self._uses: dict[int, int] = {}
         self._made: set[int] = set()
         self._pool: dict[str, list[Column]] = {"f8": [], "i1": []}
-        self._times: dict[str, Column] | None = None
         self._never: Column | None = None
         self._higher: dict[str, Aggregation] = {}
 
@@ -102,7 +102,7 @@ class ColumnCache:
     def higher_field(self, name: str, clock: str) -> Column:
         """Return a price, the volume or a time of a higher timeframe's complete bars."""
         bars = self._aggregation(clock).bars
-        return time_columns(bars.ts)[name] if name in _TIMES else _prices(bars, name)
+        return time_column(name, bars.ts) if name in _TIMES else _prices(bars, name)
 
     def held(self, clock: str, column: Column) -> Column:
         """Return a higher timeframe's column on the base bars: on each, the value of the last complete higher bar."""
@@ -131,9 +131,7 @@ class ColumnCache:
                 must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well")
             )
         if name in _TIMES:
-            if self._times is None:
-                self._times = time_columns(self.bars.ts)
-            return self._times[name]
+            return time_column(name, self.bars.ts)
         return _prices(self.bars, name)
 
     @property

@@ -93,7 +93,7 @@ def evaluate(
     management.refuse_unsupported(spec.features, supports, spec.name)
     values = spec.values if params is None else {**spec.values, **params}
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
-    store = cache if cache is not None else ColumnCache(bars)
+    store = cache if cache is not None else ColumnCache(bars, shared=False)
     decisions = _decide(spec, store, bind(spec.graph, values), frame, instrument or main.instrument, None)
     return decisions
 
@@ -124,7 +124,9 @@ def advance(
     flat = unpack_state(spec, sizes, state)
     held = np.array(flat, np.float64)
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
-    decisions = _decide(spec, ColumnCache(bars), binding, frame, main.instrument, _States(sizes, held), every=True)
+    decisions = _decide(
+        spec, ColumnCache(bars, shared=False), binding, frame, main.instrument, _States(sizes, held), every=True
+    )
     return decisions, pack_state(spec, held.tolist())
 
 
@@ -188,7 +190,11 @@ def _decide(
             return np.array([whole], np.int32)
 
         managed = management.resolve(spec.management, binding.scalars, points)
-    named = {name: run.column(node).copy() for name, node in spec.named.items()} if frame else None
+    named: dict[str, Column] | None = None
+    if frame:
+        # a shared cache uses the memory again, a caller's own does not
+        columns = {name: run.column(node) for name, node in spec.named.items()}
+        named = {name: c.copy() for name, c in columns.items()} if store.shared else columns
     run.done()
     return Decisions(code, stop_points, target_points, rr, named, has_stop, managed)
 
@@ -210,10 +216,33 @@ class _Run:
         self.states = states
         self.keys = store.keys(spec.graph, binding, states is not None)
         self.columns: dict[int, Column] = {}
-        needed = self.graph.needed(wanted)
+        kept = list(wanted)
+        needed = self.graph.needed(kept)
+        # a caller's own columns are given back after their last reader; shared ones live by the store's counts
+        left = self._readers(needed, kept) if not store.shared and states is None else None
         for index, shape in enumerate(self.graph.shapes):
             if needed[index] and not shape.scalar:
                 self._compute(index)
+                if left is not None:
+                    self._give_back(shape.columns, left)
+
+    def _readers(self, needed: list[bool], kept: list[int]) -> dict[int, int]:
+        left: dict[int, int] = {}
+        for index, shape in enumerate(self.graph.shapes):
+            if needed[index]:
+                for child in shape.columns:
+                    left[self.keys[child]] = left.get(self.keys[child], 0) + 1
+        for index in kept:
+            left[self.keys[index]] = left.get(self.keys[index], 0) + 1
+        return left
+
+    def _give_back(self, children: tuple[int, ...], left: dict[int, int]) -> None:
+        for child in children:
+            key = self.keys[child]
+            left[key] -= 1
+            if not left[key]:
+                self.columns.pop(child, None)
+                self.store.release([key])
 
     def column(self, index: int, clock: str = BASE) -> Column:
         """Return a node as a column, a scalar spread over all bars."""

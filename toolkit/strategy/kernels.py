@@ -35,7 +35,7 @@ from typing import Any
 from numba import njit
 Window = Any
 MAX_POINTS = {max_points}
-OPTIONS = dict(cache=True, nogil=True, fastmath=False, error_model="python")
+OPTIONS = dict(cache=True, nogil=True, fastmath=False, error_model="numpy")
 
 '''
 
@@ -101,7 +101,7 @@ def source() -> str:
         packing.pack_code,
     ]
     plain += [*HELPERS.values(), *(s.fn for s in STEPS.values() if not s.source)]
-    parts += ["@njit(**OPTIONS)\n" + plain_source(fn) for fn in plain]
+    parts += ["@njit(forceinline=True, **OPTIONS)\n" + plain_source(fn) for fn in plain]
     for step in STEPS.values():
         if step.source:
             continue
@@ -115,7 +115,10 @@ def user_source(step: Step) -> str:
     calls = [plain_source(STEPS[op].fn) for op in ("div", "min", "max", "abs", "sqrt")]
     own = json.loads(step.source)[0].replace(f"def {step.fn.__name__}(", f"def user_{step.fn.__name__}(", 1)
     loops = _elementwise_source(step) if step.elementwise else _stateful_source(step)
-    parts = [_HEAD.format(max_points=rounding.MAX_POINTS), *("@njit(**OPTIONS)\n" + text for text in (*calls, own))]
+    parts = [
+        _HEAD.format(max_points=rounding.MAX_POINTS),
+        *("@njit(forceinline=True, **OPTIONS)\n" + text for text in (*calls, own)),
+    ]
     return "\n\n".join([*parts, loops.replace(f" {step.fn.__name__}(", f" user_{step.fn.__name__}(")])
 
 

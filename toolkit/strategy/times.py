@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 
 SECOND_NS = 1_000_000_000
 DAY_SECONDS = 86_400
+MINUTE_NS = 60 * SECOND_NS
+DAY_NS = DAY_SECONDS * SECOND_NS
 # 1970-01-01 was a Thursday, weekday 3 counted from Monday
 EPOCH_WEEKDAY = 3
 
 
-def time_columns(ts: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return the time fields of many bars."""
-    seconds = ts // SECOND_NS
-    day = seconds // DAY_SECONDS
-    return {
-        "time": seconds.astype(np.float64),
-        "day": day.astype(np.float64),
-        "minute": (seconds % DAY_SECONDS // 60).astype(np.float64),
-        "weekday": ((day + EPOCH_WEEKDAY) % 7).astype(np.float64),
-    }
+def time_column(name: str, ts: NDArray[np.int64]) -> NDArray[Any]:
+    """Return one time field of many bars."""
+    if name == "time":
+        return (ts // SECOND_NS).astype(np.float64)
+    day = ts // DAY_NS
+    if name == "day":
+        return day.astype(np.float64)
+    if name == "weekday":
+        return ((day + EPOCH_WEEKDAY) % 7).astype(np.float64)
+    return (ts // MINUTE_NS - day * 1440).astype(np.float64)
 
 
 def time_values(ts_ns: int) -> tuple[float, float, float, float]:

@@ -109,7 +109,8 @@ def test_no_step_function_is_left_out(strategy_of: Make) -> None:
     elsewhere = {"add", "sub", "mul", "div", "floordiv", "neg", "abs", "sqrt", "min", "max", "gt", "ge", "lt", "le"}
     elsewhere |= {"eq", "ne", "and", "or", "not", "where", "where_logic", "known", "in_session", "shift", "shift_logic"}
     elsewhere |= {"crossed_above", "crossed_below", "ema_sma", "wilder_sma", "rsi_sma", "highest", "lowest"}
-    assert set(registry.STEPS) - used - elsewhere == set()
+    own = {name for name, step in registry.STEPS.items() if not step.source}
+    assert own - used - elsewhere == set()
 
 
 @pytest.fixture(scope="module")

@@ -135,25 +135,27 @@ def wma(x: object, n: object) -> Expr:
     return make("wma", (value, day_of(value)), (window(n, "wma"),))
 
 
-def bind_std(n: float) -> tuple[int]:
-    """Check the window."""
-    return (whole(n, "window of std", 2),)
+def bind_std(n: float) -> tuple[int, float]:
+    """Check the window and derive the weight of one value."""
+    bars = whole(n, "window of std", 2)
+    return bars, 1.0 / bars
 
 
 @step(
     "std",
     "ff",
     settings=1,
-    bound="i",
+    bound="if",
     bind=bind_std,
     state=(0.0, 0.0, 0.0, 0.0, 0.0, nan, 0.0, nan),
-    buffer=lambda n: n,
-    warm=lambda n: n,
+    buffer=lambda n, one: n,
+    warm=lambda n, one: n,
 )
 def std_step(
     x: float,
     day: float,
     n: int,
+    one: float,
     c: float,
     s: float,
     q: float,
@@ -201,7 +203,8 @@ def std_step(
                 j = 0
     if k < n:
         return nan, c, s, q, k, pos, day, flat, x
-    v = (q - s * s / n) / n
+    m = s * one
+    v = q * one - m * m
     # n equal values have no spread at all, whatever rounding left in the sums
     v = sqrt(v) if v > 0.0 and flat < n else 0.0
     return v, c, s, q, k, pos, day, flat, x
