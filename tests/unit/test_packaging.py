@@ -145,6 +145,16 @@ def test_supported_pythons_agree() -> None:
     assert all(python in lanes for python in PYTHONS)
 
 
+def test_version_is_one() -> None:
+    """pyproject.toml and the package state the same version."""
+    import toolkit
+
+    assert (
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+        == toolkit.__version__
+    )
+
+
 def test_data_files_are_package_data() -> None:
     """Every non-Python file inside the packages is of a kind that the wheel takes along."""
     kinds = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"][

@@ -72,14 +72,14 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     if not rows:
         out.print("no runs yet: `seatrial demo` makes one")
         return
-    table = Table()
+    table = Table(box=None, pad_edge=False)  # fits 80 columns: names wrap at spaces, what is typed again never
     for name in ("run", "bot", "account", "feed", "stage", "status", "bars", "trades", "equity", "heartbeat"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name in ("run", "account", "status", "bars"), overflow="fold")
     for r in rows:
         age = r.heartbeat_age_seconds(now)
         table.add_row(
             str(r.live_run_id)[:8], f"{r.bot} v{r.version_number}", r.account, f"{', '.join(r.symbols)} {r.timeframe}", r.stage,
-            r.status, f"{r.bars_count:,}", str(r.closed_trades), f"{r.equity:,} {r.currency}",
+            r.status, f"{r.bars_count:,}", str(r.closed_trades), f"{r.equity:,.2f} {r.currency}",
             "never" if age is None else f"{age:,.0f} s ago",
         )  # fmt: skip
     out.print(table)
