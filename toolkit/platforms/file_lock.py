@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from toolkit.errors import PlatformError
+from toolkit.errors import PlatformUnavailable
 
 
 class FileLock:
@@ -36,7 +36,7 @@ class FileLock:
 
         Raises
         ------
-        PlatformError
+        PlatformUnavailable
             When another process, or another object of this one, holds it.
         """
         if self._file is not None:
@@ -49,7 +49,7 @@ class FileLock:
         except OSError:
             owner = _owner(file)
             file.close()
-            raise PlatformError(
+            raise PlatformUnavailable(
                 f"{self._what} must be open in one process only, was already open in process {owner}: "
                 f"stop that process, or use another account (lock file {self._path})"
             ) from None

@@ -66,8 +66,7 @@ class RemotePlatform(ABC):
         if line is not None:
             line.close()
 
-    # --- calls
-    # -------------------------------------------------------------------------------------------------------
+    # --- calls -----------------------------------------------------------------------------------------------------
 
     def _ready(self) -> wire.Line:
         if self._line is not None:
@@ -136,8 +135,7 @@ class RemotePlatform(ABC):
             self._failures = 0
             return cast(OrderResult, result)
 
-    # --- the protocol
-    # ------------------------------------------------------------------------------------------------
+    # --- the protocol ----------------------------------------------------------------------------------------------
 
     def connect(self) -> AccountSnapshot:
         """Open the session and return the account."""

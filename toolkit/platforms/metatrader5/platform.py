@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -46,6 +47,7 @@ from toolkit.platforms.metatrader5.module import load_module
 log = logging.getLogger(__name__)
 
 _WEEK_BARS = 8_800  # a year of H1 bars
+_REASONS_KEPT = 10_000
 
 
 class MetaTrader5Platform:
@@ -112,11 +114,11 @@ class MetaTrader5Platform:
         self._facts: dict[str, Instrument] = {}
         self._last_closed: dict[tuple[str, str], tuple[float, ...]] = {}
         self._digits = 2
+        self._reasons: dict[str, str] = {}
         self.clock_finding: ClockFinding | None = None
         self.revisions: list[str] = []
 
-    # --- session
-    # -----------------------------------------------------------------------------------------------------
+    # --- session ---------------------------------------------------------------------------------------------------
 
     def connect(self) -> AccountSnapshot:
         """Start the terminal if need be, check that it is our account, find the server's clock.
@@ -189,8 +191,7 @@ class MetaTrader5Platform:
             raise PlatformUnavailable(f"the terminal of {self._login} is not connected to {self._server}")
         return info, terminal
 
-    # --- market data
-    # -------------------------------------------------------------------------------------------------
+    # --- market data -----------------------------------------------------------------------------------------------
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the contract facts as the terminal states them; UnknownSymbol when it has no such symbol."""
@@ -282,8 +283,7 @@ class MetaTrader5Platform:
             log.warning("%s", told)
             self._last_closed[symbol, frame.value] = _values(rates[at[0]])
 
-    # --- book
-    # --------------------------------------------------------------------------------------------------------
+    # --- book ------------------------------------------------------------------------------------------------------
 
     def book(self) -> Book:
         """Return account, positions and working orders; a call that fails makes the whole read fail."""
@@ -298,6 +298,13 @@ class MetaTrader5Platform:
             tuple(convert.order(o, self._of(o), time) for o in orders),
             moment,
         )
+
+    def _deal(self, record: Any) -> PlatformDeal:
+        """Return a deal; why a program closed is not stored by the server, so what this session asked for is remembered."""
+        deal = convert.deal(record, self._of(record), self.server_time, self._digits)
+        if deal.entry == "in" or deal.reason:
+            return deal
+        return replace(deal, reason=self._reasons.get(deal.tag_text, "signal"))
 
     def _of(self, record: Any) -> Instrument:
         return self.instrument(self._our_name(record.symbol))
@@ -315,13 +322,12 @@ class MetaTrader5Platform:
             raise ReadFailed(f"the history could not be read: {codes.words(self._mt5.last_error())}")
         ended = [o for o in orders if since <= time.utc(o.time_done, o.time_done_msc) <= until]
         made = [d for d in deals if d.type in (codes.DEAL_BUY, codes.DEAL_SELL)]  # balance operations are no trades
-        found = [convert.deal(d, self._of(d), time, self._digits) for d in made]
+        found = [self._deal(d) for d in made]
         return History(
             tuple(convert.order(o, self._of(o), time) for o in ended), tuple(d for d in found if since <= d.at <= until)
         )
 
-    # --- orders
-    # ------------------------------------------------------------------------------------------------------
+    # --- orders ----------------------------------------------------------------------------------------------------
 
     def send(self, command: PlatformCommand) -> OrderResult:
         """Carry out one command, once.
@@ -380,10 +386,16 @@ class MetaTrader5Platform:
         facts, ours = self._of(position), self._our_name(position.symbol)
         info, quote = self._info(ours), self.quote(ours)
         if isinstance(command, ClosePosition):
+            self._remember(command)
             return requests.close(command, position, position.symbol, info, facts, quote, self._deviation)
         if requests.is_set(command, position):
             raise _Done(Outcome.ALREADY, "NO_CHANGES", "the levels are already so", command.position_id)
         return requests.modify(command, position, position.symbol, info, facts, quote)
+
+    def _remember(self, command: ClosePosition) -> None:
+        while len(self._reasons) >= _REASONS_KEPT:
+            self._reasons.pop(next(iter(self._reasons)))
+        self._reasons[command.tag.text] = command.reason
 
     def _position(self, position_id: str) -> Any:
         """Return the live position of that identifier, read now: its ticket and volume may have changed."""
@@ -469,7 +481,7 @@ class MetaTrader5Platform:
         """Return the deals of an order that can be read now; a failed read is an empty answer here, never a proof."""
         try:
             found = self._mt5.history_deals_get(ticket=order)
-            return [convert.deal(d, self._of(d), self.server_time, self._digits) for d in found or ()]
+            return [self._deal(d) for d in found or ()]
         except Exception:  # noqa: BLE001 - the order is done; what it did is read again by the sweep
             log.warning("the deals of order %s could not be read yet", order)
             return []
@@ -489,8 +501,7 @@ class MetaTrader5Platform:
         target_ok = command.take_profit is None or position.tp != 0
         return requests.is_set(levels, position) or (stop_ok and target_ok)
 
-    # --- arithmetic
-    # --------------------------------------------------------------------------------------------------
+    # --- arithmetic ------------------------------------------------------------------------------------------------
 
     def profit(self, symbol: str, side: Side, lots: Decimal, open_price: Decimal, close_price: Decimal) -> Decimal:
         """Return the terminal's own profit calculation, in account currency."""

@@ -55,8 +55,7 @@ class Server:
         self.filling_mode, self.exemode = 1, C["SYMBOL_TRADE_EXECUTION_MARKET"]
         self.trade_mode: dict[str, int] = {}
 
-    # --- names and times
-    # ---------------------------------------------------------------------------------------------
+    # --- names and times -------------------------------------------------------------------------------------------
 
     def name_of(self, symbol: str) -> str:
         """Return the server's name of one of our symbols."""
@@ -80,8 +79,7 @@ class Server:
         """Return the venue's clock."""
         return self.venue.now_ns
 
-    # --- records
-    # -----------------------------------------------------------------------------------------------------
+    # --- records ---------------------------------------------------------------------------------------------------
 
     def _price(self, symbol: str, points: int) -> float:
         return float(self.facts(symbol).price(points))
@@ -178,8 +176,8 @@ class Server:
 
     def deposit(self) -> Any:
         """Return the deal of the opening balance, which every real account begins with."""
-        first = self.venue.journal.deals_after(0)[:1]
-        at = (first[0].at_ns if first else self.now_ns) - 3_600_000_000_000
+        first = self.venue.journal.first_deal_ns()
+        at = (self.now_ns if first is None else first) - 3_600_000_000_000
         seconds, milliseconds = self.wall(max(at, 0))
         return make(
             "TradeDeal",

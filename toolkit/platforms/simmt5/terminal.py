@@ -52,6 +52,8 @@ _OK = (1, "Success")
 _NO_IPC = (-10004, "No IPC connection")
 _NOT_FOUND = (-4, "Terminal: Not found")
 _FAILED = (-1, "Terminal: Call failed")
+_DAY = 86_400
+_END = 1 << 62
 _LOST = (-10002, "IPC recv failed")
 
 
@@ -137,8 +139,7 @@ class SimMT5:
         except KeyError:
             raise AttributeError(f"module 'MetaTrader5' has no attribute {name!r}") from None
 
-    # --- what a test may do to the terminal
-    # --------------------------------------------------------------------------
+    # --- what a test may do to the terminal ------------------------------------------------------------------------
 
     def log_in_as(self, login: int, server: str, trade_mode: int = 0) -> None:
         """Let a person switch the terminal to another account, as ``login()`` of any other program does for everybody."""
@@ -153,8 +154,7 @@ class SimMT5:
         """Return login, server and trade mode of the account the terminal is on."""
         return self._account
 
-    # --- terminal
-    # ----------------------------------------------------------------------------------------------------
+    # --- terminal --------------------------------------------------------------------------------------------------
 
     def initialize(
         self,
@@ -236,8 +236,7 @@ class SimMT5:
     def _fail(self, error: tuple[int, str]) -> Any:
         self._error = error
 
-    # --- symbols
-    # -----------------------------------------------------------------------------------------------------
+    # --- symbols ---------------------------------------------------------------------------------------------------
 
     def symbols_total(self) -> int:
         """Return how many symbols the server has."""
@@ -295,8 +294,7 @@ class SimMT5:
             self._fail(_NOT_FOUND)
         return ours
 
-    # --- market data
-    # -------------------------------------------------------------------------------------------------
+    # --- market data -----------------------------------------------------------------------------------------------
 
     def copy_rates_from_pos(self, symbol: str, timeframe: int, start_pos: int, count: int) -> Any:
         """Return bars counted back from the forming one, which is position 0, oldest first."""
@@ -378,8 +376,7 @@ class SimMT5:
         """End a subscription."""
         return self._known(symbol) is not None
 
-    # --- book
-    # --------------------------------------------------------------------------------------------------------
+    # --- book ------------------------------------------------------------------------------------------------------
 
     def positions_total(self) -> int:
         """Return how many positions are open."""
@@ -428,8 +425,16 @@ class SimMT5:
         """Return ended orders of a span of server time, or of one order or position."""
         if not self._open():
             return None
-        found = [self.server.order(o) for o in self.server.venue.journal.ended_orders(0, 1 << 62)]
-        return _history(found, "time_done", date_from, date_to, group, "ticket", ticket, position)
+        journal = self.server.venue.journal
+        if ticket is not None:
+            one = journal.ended_order(ticket)
+            rows = [] if one is None else [one]
+        else:
+            rows = journal.ended_orders(*((0, _END) if position is not None else _around(date_from, date_to)))
+        found = [self.server.order(o) for o in rows if position is None or o.position_id == position]
+        if ticket is not None or position is not None:
+            return tuple(found)
+        return _within(found, "time_done", date_from, date_to, group)
 
     def history_deals_total(self, date_from: datetime | float, date_to: datetime | float) -> int | None:
         """Return how many deals were made within two server times."""
@@ -448,17 +453,15 @@ class SimMT5:
         """Return deals of a span of server time, or of one order (``ticket`` is the order's) or position."""
         if not self._open():
             return None
-        if ticket is not None or position is not None:
-            rows = self.server.venue.journal.deals_of(position) if position is not None else None
-            found = [
-                self.server.deal(d) for d in (rows if rows is not None else self.server.venue.journal.deals_after(0))
-            ]
-        else:
-            found = [self.server.deposit(), *(self.server.deal(d) for d in self.server.venue.journal.deals_after(0))]
-        return _history(found, "time", date_from, date_to, group, "order", ticket, position)
+        journal = self.server.venue.journal
+        if ticket is not None:
+            return tuple(self.server.deal(d) for d in journal.deals_of_order(ticket))
+        if position is not None:
+            return tuple(self.server.deal(d) for d in journal.deals_of(position))
+        found = [self.server.deposit(), *(self.server.deal(d) for d in journal.deals(*_around(date_from, date_to)))]
+        return _within(found, "time", date_from, date_to, group)
 
-    # --- trading
-    # -----------------------------------------------------------------------------------------------------
+    # --- trading ---------------------------------------------------------------------------------------------------
 
     def order_calc_margin(self, action: int, symbol: str, volume: float, price: float) -> float | None:
         """Return the margin in account currency, None when it cannot be calculated."""
@@ -570,20 +573,16 @@ def _filtered(rows: list[Any], symbol: str | None, ticket: int | None, group: st
     )
 
 
-def _history(
-    rows: list[Any],
-    when: str,
-    date_from: datetime | float | None,
-    date_to: datetime | float | None,
-    group: str | None,
-    key: str,
-    ticket: int | None,
-    position: int | None,
+def _around(date_from: datetime | float | None, date_to: datetime | float | None) -> tuple[int, int]:
+    """Return a span of venue time (ns) that surely holds a span of server time: a wall clock is within a day of UTC."""
+    start = 0 if date_from is None else (_wall(date_from) - _DAY) * 1_000_000_000
+    end = _END if date_to is None else (_wall(date_to) + _DAY) * 1_000_000_000
+    return max(start, 0), min(end, _END)
+
+
+def _within(
+    rows: list[Any], when: str, date_from: datetime | float | None, date_to: datetime | float | None, group: str | None
 ) -> tuple[Any, ...]:
-    if ticket is not None:
-        return tuple(r for r in rows if getattr(r, key) == ticket)
-    if position is not None:
-        return tuple(r for r in rows if r.position_id == position)
     start = 0 if date_from is None else _wall(date_from)
-    end = (1 << 62) if date_to is None else _wall(date_to)
+    end = _END if date_to is None else _wall(date_to)
     return tuple(r for r in rows if start <= getattr(r, when) <= end and _in_group(r.symbol, group))

@@ -104,8 +104,7 @@ class OrderDesk:
         except ConversionRateMissing as e:
             return Reply(Outcome.NOT_ACCEPTED, "NO_CONVERSION_RATE", str(e))
 
-    # --- entries
-    # -----------------------------------------------------------------------------------------------------
+    # --- entries ---------------------------------------------------------------------------------------------------
 
     def check(self, command: OpenOrder, ns: int) -> Reply | None:
         """Return the refusal an entry would meet now, None when it would be accepted; nothing is booked."""
@@ -211,8 +210,7 @@ class OrderDesk:
         self._ledger.end_order(order, "filled", ns)
         return self._state.positions.get(deal.position_id)
 
-    # --- exits and changes
-    # -------------------------------------------------------------------------------------------
+    # --- exits and changes -----------------------------------------------------------------------------------------
 
     def _close(self, command: ClosePosition, ns: int, fault: Fault | None) -> Reply:
         position = self._position(command.position_id)
@@ -285,8 +283,7 @@ class OrderDesk:
         self._ledger.end_order(order, "cancelled", ns)
         return Reply(Outcome.DONE, "DONE", "the order is cancelled", order.order_id, symbol=order.symbol)
 
-    # --- checks
-    # ------------------------------------------------------------------------------------------------------
+    # --- checks ----------------------------------------------------------------------------------------------------
 
     def _quote(self, symbol: str, ns: int) -> tuple[int, int]:
         quote = self._prices.quote(symbol, ns)

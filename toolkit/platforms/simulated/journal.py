@@ -47,6 +47,7 @@ _SCHEMA = (
     "CREATE INDEX orders_tag ON orders (sent_tag, action)",
     "CREATE INDEX deals_at ON deals (at_ns)",
     "CREATE INDEX deals_position ON deals (position_id)",
+    "CREATE INDEX deals_order ON deals (order_id)",
 )
 
 
@@ -207,6 +208,23 @@ class Journal:
     def deals_of(self, position_id: int) -> list[Deal]:
         """Return the deals of one position."""
         return self._deals("WHERE position_id = ?", (position_id,))
+
+    def deals_of_order(self, order_id: int) -> list[Deal]:
+        """Return the deals of one order."""
+        return self._deals("WHERE order_id = ?", (order_id,))
+
+    def first_deal_ns(self) -> int | None:
+        """Return the moment of the earliest deal, None when there is none."""
+        found = self._db.execute("SELECT MIN(at_ns) FROM deals").fetchone()[0]
+        return None if found is None else int(found)
+
+    def ended_order(self, order_id: int) -> Order | None:
+        """Return one ended order."""
+        row = self._db.execute(
+            f"SELECT {_columns(Order)} FROM orders WHERE state <> 'working' AND order_id = ?",  # noqa: S608
+            (order_id,),
+        ).fetchone()
+        return None if row is None else _order(row)
 
     def _deals(self, where: str, values: Iterable[int]) -> list[Deal]:
         rows = self._db.execute(f"SELECT {_columns(Deal)} FROM deals {where} ORDER BY deal_id", tuple(values))  # noqa: S608

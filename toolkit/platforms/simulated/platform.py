@@ -106,8 +106,7 @@ class SimulatedPlatform:
         """Return the venue behind the protocol, in its integers; for doubles built on it and for tests."""
         return self._venue
 
-    # --- session
-    # -----------------------------------------------------------------------------------------------------
+    # --- session ---------------------------------------------------------------------------------------------------
 
     def connect(self) -> AccountSnapshot:
         """Return the account; the venue is in this process, so there is no line to open."""
@@ -135,8 +134,7 @@ class SimulatedPlatform:
         """Return the venue's clock; before it was ever set, the first moment of its data."""
         return from_ns(self._venue.now_ns)
 
-    # --- time
-    # --------------------------------------------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------------------------------------
 
     def load_replay(self, symbol: str, bars: Bars) -> None:
         """Price a symbol by recorded bars. Symbols act in the order they were loaded.
@@ -184,8 +182,7 @@ class SimulatedPlatform:
             instrument = self.instrument(symbol)
             return self._venue.push(symbol, instrument.to_points(quote.bid), instrument.to_points(quote.ask), to_ns(ts))
 
-    # --- market data
-    # -------------------------------------------------------------------------------------------------
+    # --- market data -----------------------------------------------------------------------------------------------
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the contract facts of a symbol; UnknownSymbol when the venue does not trade it."""
@@ -216,8 +213,7 @@ class SimulatedPlatform:
             end = max(start, min(replay.opened(self._venue.state.clock_ns) - 1, start + limit))
             return replay.bars[start:end]
 
-    # --- book
-    # --------------------------------------------------------------------------------------------------------
+    # --- book ------------------------------------------------------------------------------------------------------
 
     def book(self) -> Book:
         """Return account, positions and working orders at the venue's clock.
@@ -306,8 +302,7 @@ class SimulatedPlatform:
         with self._guard:
             return self._venue.journal.count("orders")
 
-    # --- orders
-    # ------------------------------------------------------------------------------------------------------
+    # --- orders ----------------------------------------------------------------------------------------------------
 
     def send(self, command: PlatformCommand) -> OrderResult:
         """Carry out one command, durably, before answering; `FaultScript` says what may go wrong."""
@@ -362,8 +357,7 @@ class SimulatedPlatform:
             steps, points = instrument.steps_floor(lots), instrument.to_points(price)
             return self.account.money(self._venue.prices.margin(symbol, steps, points, self._venue.state.clock_ns))
 
-    # --- what a person, or the venue, may do
-    # -------------------------------------------------------------------------
+    # --- what a person, or the venue, may do -----------------------------------------------------------------------
 
     def manual_close(self, position_id: str) -> str:
         """Close a position as a person at the terminal would; return the deal's id."""

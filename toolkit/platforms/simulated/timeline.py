@@ -56,8 +56,7 @@ class Timeline:
         self._state.clock_ns = self._ranges_to = self._opens_to = to_ns
         return len(self._ledger.changes.deals) - before
 
-    # --- search
-    # ------------------------------------------------------------------------------------------------------
+    # --- search ----------------------------------------------------------------------------------------------------
 
     def _search(self) -> Event:
         found: Event = (_NEVER, RANGE)
@@ -117,8 +116,7 @@ class Timeline:
             return (int(replay.open_ns[i]), OPEN)
         return (int(replay.close_ns[i]), RANGE)
 
-    # --- what falls due
-    # ----------------------------------------------------------------------------------------------
+    # --- what falls due --------------------------------------------------------------------------------------------
 
     def _apply(self, moment: int, phase: int) -> None:
         if phase == EXPIRY:

@@ -100,8 +100,7 @@ class Venue:
         finally:
             self.journal.close()
 
-    # --- symbols
-    # -----------------------------------------------------------------------------------------------------
+    # --- symbols ---------------------------------------------------------------------------------------------------
 
     def add_instrument(self, symbol: str, instrument: Instrument) -> None:
         """Trade a symbol by these contract facts, for good: its old deals must stay readable.
@@ -138,8 +137,7 @@ class Venue:
         self._bars[symbol] = bars
         self.timeline.forget()
 
-    # --- time
-    # --------------------------------------------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------------------------------------
 
     @property
     def now_ns(self) -> int:
@@ -184,8 +182,7 @@ class Venue:
             self.commit()
         return made
 
-    # --- commands
-    # ----------------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------------------------
 
     def answer(self, command: PlatformCommand) -> Reply:
         """Count a command, let the fault script have its say, carry it out, commit, answer."""
