@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toolkit.market import Bars
     from toolkit.research.result import BacktestResult
 
-__all__ = ["backtest_view", "equity_view", "merged_candles", "price_view", "returns_view", "thinned"]
+__all__ = ["backtest_view", "equity_view", "merged_candles", "price_view", "returns_view", "sweep_heatmap", "thinned"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -271,3 +271,23 @@ def backtest_view(result: BacktestResult, *, nodes: bool = True, height: int = 3
     panes += [pane(name, v, c) for c, (name, v) in zip(_NODE_COLOURS * 9, apart.items(), strict=False)]
     panes += equity_view(result, width=width)
     return hv.Layout(panes).cols(1)
+
+
+def sweep_heatmap(results: Any, x: str, y: str, metric: str, *, width: int = 640, height: int = 460) -> Any:
+    """A statistic over two swept parameters; sets that differ in other parameters are averaged."""
+    hv = _holoviews()
+    table = results.groupby([x, y], sort=True, observed=True)[metric].mean().reset_index()
+    element = hv.HeatMap(table, [x, y], metric)
+    lowest, highest = float(table[metric].min()), float(table[metric].max())
+    both_signs = lowest < 0.0 < highest
+    most = max(abs(lowest), abs(highest))
+    return element.opts(
+        cmap="RdYlGn" if both_signs else "Viridis",
+        clim=(-most, most) if both_signs else (lowest, highest),
+        colorbar=True,
+        width=width,
+        height=height,
+        xrotation=45,
+        tools=["hover"],
+        title=f"{metric} over {x} and {y}",
+    )

@@ -1,0 +1,200 @@
+"""Runs many parameter sets of one strategy on one setup, sharing what their graphs have in common.
+
+Sets are taken in blocks. Within a block every column (an average of one window, say) is computed once, kept while a later set
+of the block needs it, and its memory reused after that; a block ends where the columns worth keeping would pass the budget.
+The kernels release the interpreter lock, so threads are enough to use every core.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.research.setup import Setup, plan_of, terms_of
+from toolkit.simulation import state
+from toolkit.simulation.run import Memory, Terms, run_loop
+from toolkit.strategy.columnar import ColumnCache, column_keys, evaluate
+from toolkit.strategy.spec import StrategySpec
+
+__all__ = ["KEPT", "Job", "Outcome", "run_job", "run_sets"]
+
+Values = Mapping[str, Any]
+
+#: The loop's totals a sweep keeps of every set.
+KEPT = (
+    state.TRADES,
+    state.WINS,
+    state.GROSS_WIN,
+    state.GROSS_LOSS,
+    state.COMMISSION,
+    state.SWAP,
+    state.SKIPS,
+    state.BARS_IN,
+    state.OPENING,
+)
+BLOCK = 512
+MOST_DAILY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: a setup, one spec per choice of structure, and the sets as (spec number, values)."""
+
+    setup: Setup
+    specs: tuple[StrategySpec, ...]
+    sets: Sequence[tuple[int, Values]]
+    column_bytes: int = 100 << 20  # for shared columns, each thread
+
+
+class Outcome:
+    """Compact results of the sets, filled in by whichever thread ran them.
+
+    Attributes
+    ----------
+    totals : int64 (sets, len(KEPT))
+    final : int64 (sets,)
+        Equity at the last close, minor units.
+    moments : float64 (sets, 4)
+    daily : int64 (sets, kept days)
+        Equity at the end of every ``stride``-th day, minor units.
+    done : bool (sets,)
+    """
+
+    def __init__(self, sets: int, days: int) -> None:
+        self.stride = max(1, -(-sets * days * 8 // MOST_DAILY_BYTES))
+        self.totals = np.zeros((sets, len(KEPT)), np.int64)
+        self.final = np.zeros(sets, np.int64)
+        self.moments = np.full((sets, state.WIDTH_F), np.nan)
+        self.daily = np.zeros((sets, -(-days // self.stride)), np.int64)
+        self.done = np.zeros(sets, np.bool_)
+
+    def put(self, row: int, memory: Memory, f: npt.NDArray[np.float64]) -> None:
+        """Take the results of one run out of the loop's working memory."""
+        w = memory.w
+        self.totals[row] = w[list(KEPT)]
+        days = memory.part(state.DAILY_AT, int(w[state.DAYS]))
+        self.final[row] = days[-1]
+        self.daily[row] = (
+            days[self.stride - 1 :: self.stride] if len(days) % self.stride == 0 else _every(days, self.stride)
+        )
+        self.moments[row] = f
+        self.done[row] = True
+
+    def copy_from(self, other: Outcome, rows: Sequence[int]) -> None:
+        """Take over rows computed elsewhere."""
+        where = np.asarray(rows, np.int64)
+        for name in ("totals", "final", "moments", "daily", "done"):
+            getattr(self, name)[where] = getattr(other, name)
+
+
+def _every(days: npt.NDArray[np.int64], stride: int) -> npt.NDArray[np.int64]:
+    """Every ``stride``-th day end, and the last one for the rest."""
+    return np.append(days[stride - 1 :: stride], days[-1])
+
+
+class _Worker:
+    """One thread's cache, working memory and terms."""
+
+    def __init__(self, job: Job, out: Outcome) -> None:
+        self.job = job
+        self.out = out
+        self.terms: dict[int, Terms] = {}
+        self.memory: dict[int, Memory] = {}
+
+    def run(self, rows: Sequence[int], stop: threading.Event, tick: Callable[[int], None]) -> None:
+        """Run sets, in blocks whose shared columns fit the budget."""
+        job = self.job
+        most = max(8, job.column_bytes // (8 * len(job.setup.bars)))
+        at = 0
+        while at < len(rows) and not stop.is_set():
+            cache = ColumnCache(job.setup.bars)
+            keys: list[list[int]] = []
+            uses: dict[int, int] = {}
+            shared = 0
+            while at + len(keys) < len(rows) and len(keys) < BLOCK:
+                number, values = job.sets[rows[at + len(keys)]]
+                found = column_keys(job.specs[number], cache, values)
+                fresh = sum(uses.get(k, 0) == 1 for k in found)
+                if keys and shared + fresh > most:
+                    break
+                shared += fresh
+                for k in found:
+                    uses[k] = uses.get(k, 0) + 1
+                cache.retain(found)
+                keys.append(found)
+            for offset, mine in enumerate(keys):
+                if stop.is_set():
+                    return
+                self._one(rows[at + offset], cache)
+                cache.release(mine)
+                tick(1)
+            at += len(keys)
+
+    def _one(self, row: int, cache: ColumnCache) -> None:
+        number, values = self.job.sets[row]
+        spec, setup = self.job.specs[number], self.job.setup
+        decisions = evaluate(spec, setup.bars, params=values, cache=cache)
+        plan = plan_of(decisions)
+        if "node" in spec.sizing:  # the risk itself is a parameter
+            terms = terms_of(setup, spec.with_params(values), decisions.has_stop)
+            memory = Memory(setup.prices, terms, full=False)
+        else:
+            if number not in self.memory:
+                self.terms[number] = terms_of(setup, spec, decisions.has_stop)
+                self.memory[number] = Memory(setup.prices, self.terms[number], full=False)
+            terms, memory = self.terms[number], self.memory[number]
+        self.out.put(row, memory, run_loop(setup.prices, plan, terms, full=False, memory=memory).moments)
+
+
+def run_sets(job: Job, rows: Sequence[int]) -> Outcome:
+    """Run some of a job's sets in this thread (a Dask task does this); rows of the outcome follow ``rows``."""
+    mine = Job(job.setup, job.specs, [job.sets[r] for r in rows], job.column_bytes)
+    out = Outcome(len(rows), len(job.setup.prices.day_last))
+    out.stride = max(1, -(-len(job.sets) * len(job.setup.prices.day_last) * 8 // MOST_DAILY_BYTES))
+    out.daily = np.zeros((len(rows), -(-len(job.setup.prices.day_last) // out.stride)), np.int64)
+    _Worker(mine, out).run(range(len(rows)), threading.Event(), lambda _: None)
+    return out
+
+
+def _shares(sets: int, threads: int) -> Iterator[range]:
+    """Contiguous shares, several a thread so that none waits long for another."""
+    size = max(1, min(BLOCK, -(-sets // threads)))
+    for start in range(0, sets, size):
+        yield range(start, min(sets, start + size))
+
+
+def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcome, bool]:
+    """Run every set on this machine; an interrupt keeps what is done and returns False as its second value."""
+    out = Outcome(len(job.sets), len(job.setup.prices.day_last))
+    stop = threading.Event()
+    if len(job.sets):  # compile and load kernels before threads ask for them at once
+        _Worker(job, out).run(range(1), stop, tick)
+    shares = _shares(len(job.sets), threads)
+    lock = threading.Lock()
+
+    def work() -> None:
+        worker = _Worker(job, out)
+        while not stop.is_set():
+            with lock:
+                share = next(shares, None)
+            if share is None:
+                return
+            worker.run([r for r in share if not out.done[r]], stop, tick)
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work) for _ in range(threads)]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            wait(futures)
+            return out, False
+        for future in futures:
+            future.result()
+    return out, True
