@@ -246,10 +246,10 @@ def effective_trials(
         return 1.0
     if method == "correlation":
         total = float((x.sum(axis=1) ** 2).sum())  # the sum of all correlations, the ones of the diagonal included
-        average = (total - count) / (count * (count - 1.0))
+        average: float = (total - count) / (count * (count - 1.0))
         return min(float(count), max(1.0, average + (1.0 - average) * count))
     rng = np.random.default_rng(seed)
-    best = spread = 0.0
+    best, spread = 0.0, 0.0
     rows = max(1, _DRAWN // count)
     for first in range(0, draws, rows):
         z = rng.standard_normal((min(rows, draws - first), len(x))) @ x
@@ -257,7 +257,7 @@ def effective_trials(
         spread += float(z.var(axis=1, ddof=1).sum())
     if spread <= 1e-12 * draws:
         return 1.0
-    wanted = best / draws / math.sqrt(spread / draws)
+    wanted: float = best / draws / math.sqrt(spread / draws)
     if wanted >= expected_maximum(count):
         return float(count)
     low, high = 1.0, float(count)
