@@ -1,14 +1,14 @@
 """What a message makes a worker do: execute an intent, advance a run, reconcile an account.
 
-Actors are bound to one worker's engine, not to a module global, so importing this module starts nothing. Every actor takes
-the account's lock: in this process one thread at a time works on an account, whatever queues its messages came from.
+Actors are bound to one worker's engine, not to a module global, so importing this module starts nothing. Every actor
+takes the account's lock: in this process one thread at a time works on an account, whatever queues its messages came
+from.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from uuid import UUID
 
 import dramatiq
@@ -18,11 +18,11 @@ from toolkit.errors import LeaseLost, LostRace, NotFound, ToolkitError, WrongAcc
 from toolkit.execution.intents import IntentState
 from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import EnvelopeRefused, KeyRing, Pointer, unseal
-from toolkit.gateways.message_brokers import intent_queue, live_queue
 from toolkit.live.advance import advance
 from toolkit.live.engine import Engine
 from toolkit.store import audit
 from toolkit.store.runs import RunRecord, Runs
+from workers.roster import Roster
 
 ADVANCE_ACTOR = "advance_live_run"
 RECONCILE_ACTOR = "reconcile_account"
@@ -41,22 +41,20 @@ class AccountActors:
         Made by ``toolkit.bootstrap.build`` with bus gateways.
     ring
         Verifies pointers.
-    accounts
+    roster
         The accounts this worker serves; a pointer to another one is refused.
     wake
         Called with a run that can go on at once.
     """
 
-    def __init__(
-        self, engine: Engine, ring: KeyRing, accounts: Collection[UUID], wake: Callable[[RunRecord], None]
-    ) -> None:
+    def __init__(self, engine: Engine, ring: KeyRing, roster: Roster, wake: Callable[[RunRecord], None]) -> None:
         self._engine = engine
         self._ring = ring
-        self._locks = {account: threading.Lock() for account in accounts}
+        self._roster = roster
         self._wake = wake
 
     def bind(self, broker: dramatiq.Broker) -> None:
-        """Declare the actors and the two queues of every account."""
+        """Declare the actors; the queues are declared as accounts join."""
         # The actors' own queue only gives them a home; every message names its account's queue.
         home = "seatrial.actors"
         actors: dict[str, Callable[..., None]] = {
@@ -66,9 +64,6 @@ class AccountActors:
         }
         for name, function in actors.items():
             dramatiq.actor(actor_name=name, broker=broker, queue_name=home)(function)
-        for account in self._locks:
-            broker.declare_queue(intent_queue(account))
-            broker.declare_queue(live_queue(account))
 
     def execute_intent(self, sealed: str) -> None:
         """Carry out the intent that a signed pointer names.
@@ -78,7 +73,7 @@ class AccountActors:
         """
         try:
             pointer = unseal(sealed, self._ring, now=self._engine.now())
-            if pointer.account_id not in self._locks:
+            if not self._roster.knows(pointer.account_id):
                 raise EnvelopeRefused("foreign", f"account {pointer.account_id} is not served by this worker")
         except EnvelopeRefused as error:
             self._audit_refusal(error)
@@ -91,24 +86,22 @@ class AccountActors:
     def advance_live_run(self, live_run_id: str, account_id: str) -> None:
         """Step a run, and the others of its account that its step lets go on, for at most a slice of time."""
         run_id, account = UUID(live_run_id), UUID(account_id)
-        lock = self._locks.get(account)
-        if lock is None:
-            raise WrongAccount(f"account {account_id} is not served by this worker")
-        with lock, structlog.contextvars.bound_contextvars(live_run_id=live_run_id):
-            for run in self._step_account(run_id, account):
-                self._wake(run)
+        with self._roster.holding(account) as mine, structlog.contextvars.bound_contextvars(live_run_id=live_run_id):
+            if mine:
+                for run in self._step_account(run_id, account):
+                    self._wake(run)
 
     def reconcile_account(self, account_id: str) -> None:
         """Read the account's book and settle what the platform can tell."""
         account = UUID(account_id)
-        lock = self._locks.get(account)
-        if lock is None:
-            raise WrongAccount(f"account {account_id} is not served by this worker")
-        with lock:
-            self._engine.desk(account).service.sync_book()
+        with self._roster.holding(account) as mine:
+            if mine:
+                self._engine.desk(account).service.sync_book()
 
     def _execute(self, pointer: Pointer) -> UUID | None:
-        with self._locks[pointer.account_id]:
+        with self._roster.holding(pointer.account_id) as mine:
+            if not mine:
+                return None  # the account has another gateway by now, which has the pointer too
             try:
                 intent = self._engine.desk(pointer.account_id).service.execute(pointer.intent_id)
             except NotFound as error:

@@ -7,8 +7,7 @@ back with the next look. A message too many is harmless, since ``advance`` and `
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
-from uuid import UUID
+from collections.abc import Callable
 
 import dramatiq
 import structlog
@@ -21,6 +20,7 @@ from toolkit.gateways.message_brokers import live_queue
 from toolkit.live.engine import Engine
 from toolkit.store.runs import RunRecord, Runs
 from workers.actors import ADVANCE_ACTOR
+from workers.roster import Roster
 
 _LOG = structlog.get_logger(__name__)
 SWEEP_SECONDS = 2.0
@@ -40,14 +40,14 @@ class Scheduler:
         self,
         engine: Engine,
         broker: dramatiq.Broker,
-        gateways: dict[UUID, ExecutionGatewayRedis | ExecutionGatewayRMQ],
-        accounts: Collection[UUID],
+        gateway: ExecutionGatewayRedis | ExecutionGatewayRMQ,
+        roster: Roster,
         poll_seconds: float,
     ) -> None:
         self._engine = engine
         self._broker = broker
-        self._gateways = gateways
-        self._accounts = tuple(accounts)
+        self._gateway = gateway
+        self._roster = roster
         self._poll = poll_seconds
         self._stop = threading.Event()
         self._threads = [
@@ -79,7 +79,8 @@ class Scheduler:
 
     def poll(self) -> None:
         """Send an ``advance`` for one run of every account that has work; it steps the account's other runs too."""
-        for account in self._accounts:
+        self._roster.refresh()
+        for account in self._roster.serving():
             with self._engine.work(self._engine.service, write=False) as work:
                 runs = Runs(work.connection, self._engine.service).all(
                     account_id=account, statuses=("RUNNING", "STOPPING")
@@ -91,9 +92,9 @@ class Scheduler:
 
     def sweep(self) -> None:
         """Publish what the outbox still holds, and again what the message broker may have lost."""
-        for gateway_account, gateway in self._gateways.items():
-            gateway.deliver(gateway_account)
-            gateway.republish_lost(gateway_account)
+        for account in self._roster.serving():
+            self._gateway.deliver(account)
+            self._gateway.republish_lost(account)
 
     def _loop(self, seconds: float, action: Callable[[], None]) -> None:
         while not self._stop.wait(seconds):

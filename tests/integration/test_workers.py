@@ -18,6 +18,8 @@ from toolkit.errors import BadInput, RunError
 from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import KeyRing, Pointer, seal
 from toolkit.gateways.message_brokers import intent_queue
+from toolkit.live.advance import advance
+from toolkit.live.cutover import set_gateway
 from toolkit.market import Bars
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import normalise_all
@@ -151,7 +153,34 @@ def test_a_worker_without_a_signing_key_refuses_to_start(settings: Settings, kin
         WorkerProcess(settings.model_copy(update={"signing_key": SecretStr("")}), (), kind)
 
 
-def test_a_worker_with_nothing_to_serve_refuses_to_start(settings: Settings, kind: str) -> None:
-    """A worker whose gateway no account uses says how to give it one."""
-    with pytest.raises(RunError, match="seatrial gateway set"):
-        WorkerProcess(settings, (), kind)
+def test_a_worker_told_to_serve_an_account_of_another_gateway_refuses_to_start(
+    settings: Settings, kind: str, bus_sea: Sea
+) -> None:
+    """A worker named an account whose row says another gateway, says how to change that."""
+    account = bus_sea.account()
+    set_gateway(bus_sea.engine, bus_sea.engine.principal, account.account_id, "local")
+    with pytest.raises(RunError, match=f"seatrial gateway set paper-1 {kind}"):
+        WorkerProcess(settings, ("paper-1",), kind)
+
+
+def test_a_cutover_to_local_and_back_in_the_middle_of_a_run_changes_no_trade(
+    bus_sea: Sea, start_worker: Callable[..., WorkerProcess], some_bars: Bars, kind: str
+) -> None:
+    """A run goes from the bus to the local gateway and back with intents under way; its trades stay the backtest's."""
+    account = bus_sea.account()
+    run = bus_sea.run(bus_sea.version(EmaCross(), some_bars), account, some_bars, host="workers", capital=10_000)
+    start_worker()
+    deadline = time.monotonic() + DEADLINE
+    while bus_sea.read(run).intents_count < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    owner = bus_sea.engine.principal
+    set_gateway(bus_sea.engine, owner, account.account_id, "local")
+    at_cutover = bus_sea.read(run).intents_count
+    while bus_sea.read(run).intents_count < at_cutover + 4 and time.monotonic() < deadline:
+        if advance(bus_sea.engine, run.live_run_id, account.account_id).waiting:
+            time.sleep(0.02)  # the worker has not given the venue up yet
+    assert bus_sea.read(run).intents_count >= at_cutover + 4
+    set_gateway(bus_sea.engine, owner, account.account_id, kind)
+    (ended,) = wait_for_end(bus_sea, run)
+    assert (ended.status, ended.last_error) == ("STOPPED", "")
+    assert bus_sea.trades(run) == expected(EmaCross(), some_bars)

@@ -228,6 +228,12 @@ class Accounts:
         )
         audit.append(self._connection, at, self._principal, "account.resume", str(account_id))
 
+    def set_gateway(self, account_id: UUID, gateway: str, at: datetime) -> None:
+        """Change which gateway carries the account's intents; see `toolkit.live.cutover` for when that is safe."""
+        self._must_own(account_id)
+        self._connection.execute(update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id).values(gateway=gateway))
+        audit.append(self._connection, at, self._principal, "account.gateway", str(account_id), gateway)
+
     def arm(self, account_id: UUID, until: datetime | None, at: datetime) -> None:
         """Let a real account trade until a moment; only a human owner may, None disarms."""
         self._must_own(account_id)
