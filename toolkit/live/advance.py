@@ -6,9 +6,11 @@ one short transaction guarded by the row's version and status. A lost race is di
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import cast
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from toolkit.clock import from_ns
 from toolkit.errors import Forbidden, LeaseLost, LostRace, NotFound, PlatformError, StoreError, ToolkitError
@@ -51,6 +53,13 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     NotFound
         When there is no such run.
     """
+    # A venue's clock, a trade service and a run's memory belong to one thread of this process at a time; between processes
+    # the venue's lock and the account's lease see to that.
+    with _turn_of(engine, account_id):
+        return _advance(engine, live_run_id, account_id, limit)
+
+
+def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) -> Progress:
     run, peers, allowed = _read(engine, live_run_id, account_id)
     if run.status not in ("RUNNING", "STOPPING"):
         return Progress(run.status, waiting="paused" if run.status == "PAUSED" else "")
@@ -75,6 +84,28 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
         forget(engine, live_run_id)
         return fail(engine, run, f"{type(error).__name__}: {error}", traceback=traceback.format_exc(limit=20))
+
+
+class _Turn:
+    """A lock that can be weakly referenced: it is forgotten when nobody works on the account."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+_turns: WeakValueDictionary[tuple[int, UUID], _Turn] = WeakValueDictionary()
+_turns_guard = threading.Lock()
+
+
+def _turn_of(engine: Engine, account_id: UUID) -> _Turn:
+    with _turns_guard:
+        return _turns.setdefault((id(engine), account_id), _Turn())
 
 
 def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:
