@@ -18,7 +18,6 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-
 sys.path.insert(0, str(Path(__file__).parent / "support"))  # helpers shared by several folders of tests
 
 

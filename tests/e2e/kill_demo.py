@@ -62,7 +62,13 @@ def storm(home: Path, kills: int, seed: int, rows: int | None = None) -> Storm:
         version = promote(engine, EmaCross(), trial=trial)
         account = open_paper_account(engine, f"storm-{replays}", terms)
         run = live_runs.create_live_run(
-            engine, engine.principal, version, account.account_id, symbols=[bars.symbol], timeframe="H1", feed=Replay(bars)
+            engine,
+            engine.principal,
+            version,
+            account.account_id,
+            symbols=[bars.symbol],
+            timeframe="H1",
+            feed=Replay(bars),
         )
         run = live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
         engine.close()

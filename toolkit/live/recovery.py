@@ -117,7 +117,9 @@ def _settle(
     if not intent.action.is_entry and venue is not None:
         # An exit names a target: asked again, it finds the position gone and sends nothing.
         fresh = cast("IntentRecord", work.intent(intent.intent_id))
-        move(work, fresh, IntentState.NEW, actor=service.worker, now=now, detail="an exit is asked again", new_token=True)
+        move(
+            work, fresh, IntentState.NEW, actor=service.worker, now=now, detail="an exit is asked again", new_token=True
+        )
         return True
     return False
 

@@ -89,11 +89,7 @@ class QualityReport:
         return not any(bad)
 
     def __str__(self) -> str:
-        span = (
-            "no rows"
-            if self.first is None
-            else f"{self.first:%Y-%m-%d %H:%M} .. {self.last:%Y-%m-%d %H:%M} UTC"
-        )
+        span = "no rows" if self.first is None else f"{self.first:%Y-%m-%d %H:%M} .. {self.last:%Y-%m-%d %H:%M} UTC"
         week = [gap for gap in self.gaps if not gap.weekend]
         lines = [
             f"{self.symbol} {self.timeframe}: {self.rows:,} rows, {span}",

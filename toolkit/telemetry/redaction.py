@@ -10,7 +10,8 @@ from pydantic import SecretBytes, SecretStr
 
 MASK = "***"
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token$|api_?key|private_?key|signing_?key|credential|authorization|cookie", re.IGNORECASE
+    r"pass(word|wd|phrase)?$|secret|token$|api_?key|private_?key|signing_?key|credential|authorization|cookie",
+    re.IGNORECASE,
 )
 # Fencing tokens are numbers that people need to see; only texts are masked by name.
 _HARMLESS = frozenset({"idempotency_key", "secret_ref"})

@@ -295,7 +295,9 @@ def test_with_an_unknown_entry_no_further_entry_is_made(make_sea: Callable[..., 
     from toolkit.bootstrap import open_paper_venue
 
     lost = FaultScript(faults=(Fault(FaultKind.COMMAND_LOST, on="open", at=3),))
-    sea = make_sea(open_platform={"simulated": lambda account, settings: open_paper_venue(account, settings, faults=lost)})
+    sea = make_sea(
+        open_platform={"simulated": lambda account, settings: open_paper_venue(account, settings, faults=lost)}
+    )
     bars = some_bars[:500]
     run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), bars))
     with sea.engine.work(write=False) as work:

@@ -39,7 +39,13 @@ def test_ownership_a_foreign_account_is_refused_and_audited(sea: Sea, some_bars:
         work.commit()
     with pytest.raises(Forbidden, match="stranger may not trade on account"):
         live_runs.create_live_run(
-            sea.engine, stranger, version, account.account_id, symbols=["EURUSD"], timeframe="H1", feed=Replay(some_bars)
+            sea.engine,
+            stranger,
+            version,
+            account.account_id,
+            symbols=["EURUSD"],
+            timeframe="H1",
+            feed=Replay(some_bars),
         )
     with sea.engine.work(write=False) as work:
         rows = work.connection.execute(select(Audit.principal).where(Audit.action == "account.refused")).scalars().all()

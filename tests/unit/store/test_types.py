@@ -57,7 +57,8 @@ def test_a_naive_time_is_refused(table):
 
 
 @pytest.mark.parametrize(
-    "text", ["0.1", "1.11712", "-0.000000000000000000000000000000001", "123456789012345678901234567890.123456789", "0", "1E+3"]
+    "text",
+    ["0.1", "1.11712", "-0.000000000000000000000000000000001", "123456789012345678901234567890.123456789", "0", "1E+3"],
 )
 def test_an_amount_is_exact(table, text):
     """No digit is lost and none invented, at any length."""

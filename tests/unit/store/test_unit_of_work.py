@@ -79,7 +79,8 @@ def test_sqlite_is_durable(sqlite_database):
     """WAL, full synchronisation and foreign keys are on for every connection."""
     with UnitOfWork(sqlite_database, ME, write=False) as work:
         values = [
-            work.connection.execute(text(f"PRAGMA {p}")).scalar() for p in ("journal_mode", "synchronous", "foreign_keys")
+            work.connection.execute(text(f"PRAGMA {p}")).scalar()
+            for p in ("journal_mode", "synchronous", "foreign_keys")
         ]
     assert values == ["wal", 2, 1]
 
