@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine as Database
 
 from panel_app.data_store import DataStore
+from toolkit.errors import Forbidden
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.store.accounts import find_user
@@ -45,11 +46,15 @@ def reader_of_session(engine: Engine) -> Principal:
     ------
     NotFound
         When somebody logged in whom the toolkit does not know as a user.
+    Forbidden
+        When the page has users and nobody is logged in.
     """
     import panel as pn
 
     name = pn.state.user
-    if not name or pn.state.user_info is None:
+    if name is None:
+        if pn.config.cookie_secret is not None:
+            raise Forbidden("log in first: this page was started with users")
         return engine.principal
     with engine.work(write=False) as work:
-        return find_user(work.connection, str(name))
+        return find_user(work.connection, name)
