@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, demo, runs, service
+from toolkit.cli import accounts, bus, demo, runs, service
 
 app = typer.Typer(
     name="seatrial",
@@ -40,6 +40,9 @@ app.command("status")(runs.status)
 app.command("stop")(runs.stop)
 app.command("halt")(accounts.halt)
 app.command("resume")(accounts.resume)
+app.command("worker")(bus.worker)
 app.command("panel")(service.panel)
 app.command("doctor")(service.doctor)
 app.add_typer(accounts.app, name="account")
+app.add_typer(bus.gateway_app, name="gateway")
+app.add_typer(bus.dlq_app, name="dlq")

@@ -1,0 +1,21 @@
+"""``python -m workers``: the worker process; ``seatrial worker`` starts it under a supervisor."""
+
+from __future__ import annotations
+
+import argparse
+
+from toolkit.settings import Settings
+from workers.process import serve
+
+
+def main() -> None:
+    """Read the arguments and serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    parser.add_argument("--gateway", required=True, choices=["redis", "rabbitmq"])
+    parser.add_argument("--account", action="append", default=[], help="name or id; all of the gateway when left out")
+    options = parser.parse_args()
+    serve(Settings(), options.account, options.gateway)
+
+
+if __name__ == "__main__":
+    main()
