@@ -1,4 +1,4 @@
-"""Hosting a run: calling ``advance`` until the run has ended, at the pace of its feed. Notebook, command line and workers share it."""
+"""Hosting a run: calling ``advance`` until it has ended, at the pace of its feed; for notebook, command line and workers."""
 
 from __future__ import annotations
 

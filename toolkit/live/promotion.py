@@ -83,7 +83,7 @@ def promote(
         parent = versions.latest(name)
         evidence: dict[str, Any] = {
             "trial": report,
-            "params": {k: v for k, v in spec.values.items()},
+            "params": dict(spec.values),
             "data_fingerprint": report["data_fingerprint"],
             "warmup_bars": max(report["declared_warmup_bars"], report["measured_warmup_bars"]),
             "packages": _packages(),

@@ -117,8 +117,7 @@ class TrialReport:
     def __str__(self) -> str:
         head = f"sea trial of {self.name} on {self.symbol} {self.timeframe}, {self.bars:,} bars: "
         lines = [head + ("passed" if self.passed else "FAILED")]
-        for check in self.checks:
-            lines.append(f"  {'ok  ' if check.passed else 'FAIL'} {TITLES.get(check.name, check.name)}: {check.detail}")
+        lines += [f"  {'ok  ' if c.passed else 'FAIL'} {TITLES.get(c.name, c.name)}: {c.detail}" for c in self.checks]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -129,7 +128,8 @@ class TrialReport:
         )
         verdict = "passed" if self.passed else "failed"
         title = f"Sea trial of {self.name}: {verdict}"
-        what = f"{self.symbol} {self.timeframe}, {self.bars:,} bars, spec {self.spec_hash[:12]}, data {self.data_fingerprint[:12]}"
+        hashes = f"spec {self.spec_hash[:12]}, data {self.data_fingerprint[:12]}"
+        what = f"{self.symbol} {self.timeframe}, {self.bars:,} bars, {hashes}"
         return f"<h4>{html.escape(title)}</h4><p>{html.escape(what)}</p><table>{rows}</table>"
 
 

@@ -97,7 +97,9 @@ def test_the_days_base_is_kept_for_every_platform_day(sea: Sea, some_bars: Bars)
     run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars))
     with sea.engine.work(write=False) as work:
         rows = work.connection.execute(
-            select(EquityMark.day, EquityMark.base_equity).where(EquityMark.scope == str(run.live_run_id)).order_by(EquityMark.day)
+            select(EquityMark.day, EquityMark.base_equity)
+            .where(EquityMark.scope == str(run.live_run_id))
+            .order_by(EquityMark.day)
         ).all()  # fmt: skip
     days = {int(ts) // 86_400_000_000_000 for ts in some_bars.ts}
     assert len(rows) == len(days)

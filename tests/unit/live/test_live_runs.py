@@ -98,7 +98,7 @@ def test_start_refuses_other_contract_facts_and_names_them(sea: Sea, some_bars: 
         "EURUSD", "USD", pip_size="0.0001", contract_size=10_000, volume_min="0.01", volume_max=100, volume_step="0.01",
         digits=5, base_currency="EUR",
     )  # fmt: skip
-    columns = {name: column for name, column in some_bars.columns.items()}
+    columns = dict(some_bars.columns)
     strange = Bars.from_arrays("EURUSD", "H1", some_bars.ts, instrument=other, **columns)
     run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), strange, start=False)
     with pytest.raises(RunError, match="contract_size 10000 instead of 100000"):
