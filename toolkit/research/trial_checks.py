@@ -31,7 +31,7 @@ def _columnar(spec: StrategySpec, bars: Bars) -> Any:
 def _incremental(spec: StrategySpec, bars: Bars) -> Any:
     from toolkit.strategy.incremental import Incremental
 
-    return Incremental(spec, bars.instrument)
+    return Incremental(spec, bars.instrument, timeframe=bars.timeframe)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:
         return hot
     program = hot.program if hot is not None else _program(engine, desk, run)
     state, strategy = decode(run.state)
-    driver = Incremental(program.spec, program.instrument, strategy)
+    driver = Incremental(program.spec, program.instrument, strategy, timeframe=run.timeframe)
     fresh = Hot(program, run.version, state, driver)
     if program.data is not None:
         cursor = -1 if run.cursor is None else to_ns(run.cursor)
