@@ -22,6 +22,7 @@ from toolkit.strategy.spec import StrategySpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.research.overfitting import Overfitting
     from toolkit.research.result import BacktestResult
 
 __all__ = ["HIGHER_IS_BETTER", "SweepResult"]
@@ -103,6 +104,17 @@ class SweepResult:
         )
         change = np.divide(daily - before, before, out=np.zeros_like(daily), where=before > 0)
         return np.ascontiguousarray(change.T)
+
+    @cached_property
+    def overfitting(self) -> Overfitting:
+        """What the best Sharpe ratio is worth after all the trials of this session on these bars; 8 days at least."""
+        from toolkit.research.overfitting import overfitting
+        from toolkit.research.stats import YEAR_NS
+        from toolkit.research.trial_count import trials
+
+        bars, returns = self.setup.bars, self.daily_returns
+        years = (int(closes(bars)[-1]) - int(bars.ts[0])) / YEAR_NS
+        return overfitting(returns, trials=trials().on(bars), periods_per_year=len(returns) / years)
 
     def best(self, metric: str = "sharpe") -> pd.Series[Any]:
         """The row of the set with the best value of a statistic; mind `warnings` and `plateau` before believing it."""

@@ -210,3 +210,12 @@ def test_sweep_prints_its_findings(swept):
     assert "100 (fast 10 values, slow 10 values)" in text
     assert "best" in text
     assert swept._repr_html_().startswith("<table>")
+
+
+def test_overfitting_counts_every_trial_of_the_session(swept):
+    """The sweep's verdict is made from its own daily returns and all trials counted on these bars."""
+    verdict = swept.overfitting
+    assert verdict.trials >= len(swept)
+    assert 0.0 <= verdict.pbo <= 1.0
+    assert verdict.deflated <= verdict.probabilistic
+    assert verdict.sharpe == pytest.approx(swept.results["sharpe"].max(), rel=1e-9)
