@@ -119,7 +119,21 @@ def open_paper_venue(account: AccountRecord, settings: Settings, **venue: Any) -
     return SimulatedPlatform(path, terms, login=account.login or None, server=account.server or "paper", **venue)
 
 
-_PLATFORMS: dict[str, OpenPlatform] = {"simulated": open_paper_venue}
+def open_metatrader5_session(account: AccountRecord, settings: Settings) -> TradingPlatform:
+    """Open the session of a MetaTrader 5 account, in a process of its own; what it needs is in the account's settings."""
+    from toolkit.platforms.opening import open_metatrader5
+
+    return open_metatrader5(
+        login=account.login,
+        server=account.server,
+        environment=account.environment,
+        secret_ref=account.secret_ref,
+        settings=account.settings.get("mt5", {}),
+        locks=settings.home / "locks",
+    )
+
+
+_PLATFORMS: dict[str, OpenPlatform] = {"simulated": open_paper_venue, "metatrader5": open_metatrader5_session}
 
 
 class _Desks:
