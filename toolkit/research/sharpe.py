@@ -247,7 +247,7 @@ def effective_trials(
     if method == "correlation":
         total = float((x.sum(axis=1) ** 2).sum())  # the sum of all correlations, the ones of the diagonal included
         average: float = (total - count) / (count * (count - 1.0))
-        return min(float(count), max(1.0, average + (1.0 - average) * count))
+        return float(min(count, max(1.0, average + (1.0 - average) * count)))
     rng = np.random.default_rng(seed)
     best, spread = 0.0, 0.0
     rows = max(1, _DRAWN // count)
