@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import dramatiq
 import pytest
+import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from toolkit.errors import BadInput
@@ -197,3 +199,30 @@ def test_an_unknown_message_broker_is_refused() -> None:
     """Only redis and rabbitmq have a Dramatiq broker."""
     with pytest.raises(BadInput, match="must be redis or rabbitmq, was carrier-pigeon"):
         make_message_broker("carrier-pigeon")
+
+
+def test_the_documented_redis_user_can_work_and_nothing_else(redis_url: str, running: list[dramatiq.Worker]) -> None:
+    """The Redis user of docs/guides/workers.md runs our broker, dead letters included, and may not flush or configure."""
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "workers.md").read_text(encoding="utf-8")
+    rule = text[text.index("user worker on") : text.index("RabbitMQ: a virtual host")].replace("PASSWORD", "secret")
+    words = rule.split()[1:]
+    admin = redis.Redis.from_url(redis_url)
+    admin.execute_command("ACL", "SETUSER", *words)
+    try:
+        url = redis_url.replace("redis://", "redis://worker:secret@")
+        broker = BlockingRedisBroker(url)
+        queue, seen = intent_queue(uuid4()), Seen()
+        actor = actor_on(broker, queue, seen, fails=True)
+        broker.add_middleware(_FailOnError())
+        work(broker, running, queue)
+        sent = actor.send(1)
+        seen.wait(1)
+        deadline = time.monotonic() + DEADLINE
+        while not broker.dead_letters(queue) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert broker.drop_dead_letter(queue, sent.message_id)
+        for forbidden in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["GET", "seatrial:x"], ["SET", "other", "1"]):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                broker.client.execute_command(*forbidden)
+    finally:
+        admin.execute_command("ACL", "DELUSER", "worker")
