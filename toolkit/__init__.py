@@ -95,7 +95,6 @@ _EXPORTS: dict[str, str] = {
     "sweep": "toolkit.research.sweep:sweep",
     "trials": "toolkit.research.trial_count:trials",
     "walk_forward": "toolkit.research.walk_forward:walk_forward",
-    "walk_forward": "toolkit.research.walk_forward:walk_forward",
     "Replay": "toolkit.live.feed:Replay",
     "account": "toolkit.session:account",
     "halt": "toolkit.session:halt",
