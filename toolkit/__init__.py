@@ -91,6 +91,7 @@ _EXPORTS: dict[str, str] = {
     "PaperAccount": "toolkit.simulation.account:PaperAccount",
     "Guards": "toolkit.risk.guardrails:Guards",
     "backtest": "toolkit.research.backtest:backtest",
+    "monte_carlo": "toolkit.research.monte_carlo:monte_carlo",
     "reset_trials": "toolkit.research.trial_count:reset_trials",
     "sweep": "toolkit.research.sweep:sweep",
     "trials": "toolkit.research.trial_count:trials",
