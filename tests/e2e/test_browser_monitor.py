@@ -313,6 +313,7 @@ def test_browser_stops_a_run_only_after_asking(tab: Tab, served: Served, seeding
     stop = tab.page.get_by_role("button", name="Stop", exact=True)
     stop.click(timeout=WAIT_MS)
     tab.page.get_by_text("No entry leaves any more").wait_for(timeout=WAIT_MS)
+    tab.page.wait_for_timeout(500)  # the dialog slides in; a click on its way may hit nothing
     tab.page.get_by_role("button", name="Leave it").click(timeout=WAIT_MS)
     tab.page.get_by_text("No entry leaves any more").wait_for(state="hidden", timeout=WAIT_MS)
     assert _status(served, run) == "RUNNING"
