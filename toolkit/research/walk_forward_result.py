@@ -131,7 +131,8 @@ class WalkForward:
     # joined
 
     @cached_property
-    def _rows(self) -> Int64:
+    def test_rows(self) -> Int64:
+        """Rows of the bars that belong to test spans, in order."""
         return np.concatenate([np.arange(w.rows[1], w.rows[2]) for w in self.parts])
 
     @cached_property
@@ -145,7 +146,7 @@ class WalkForward:
         import pandas as pd
 
         unit = float(10 ** money_digits(self.account.currency))
-        index = pd.DatetimeIndex(self.bars.ts[self._rows], tz="UTC")
+        index = pd.DatetimeIndex(self.bars.ts[self.test_rows], tz="UTC")
         return pd.Series(self.equity_minor / unit, index=index, name="equity", copy=False)
 
     @property
@@ -187,7 +188,7 @@ class WalkForward:
         """Statistics of the joined test spans; definitions in `toolkit.research.stats.DEFINITIONS`."""
         import pandas as pd
 
-        head = {"start": self.parts[0].test_start, "end": self.parts[-1].test_end, "bars": len(self._rows)}
+        head = {"start": self.parts[0].test_start, "end": self.parts[-1].test_end, "bars": len(self.test_rows)}
         return pd.Series({**head, **self.statistics}, name=self.spec.name, dtype=object)
 
     # window by window
@@ -281,7 +282,7 @@ class WalkForward:
         lines = [
             ("strategy", self.spec.name),
             ("windows", f"{len(self.parts)} {kind}, train {self.train}, test {self.test}, by {self.select}"),
-            ("tested", f"{self.parts[0].test_start:%F} to {self.parts[-1].test_end:%F}, {len(self._rows):,} bars"),
+            ("tested", f"{self.parts[0].test_start:%F} to {self.parts[-1].test_end:%F}, {len(self.test_rows):,} bars"),
             ("equity", f"{a.balance:,} -> {self.final_equity:,} {a.currency} ({s['total_return']:+.2%})"),
             ("sharpe", f"{s['sharpe']:.2f} a year out of sample, max drawdown {s['max_drawdown']:.2%}"),
             ("trades", f"{s['trades']:,}; {won} of {len(self.parts)} windows gained"),
