@@ -34,7 +34,6 @@ _TABLE_CSS = """
 """
 
 _CHIP_CSS = """
-:host { width: 100%; }
 .line { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
 .title { font-size: 21px; font-weight: 650; margin-right: 4px; }
 .chip { border: 1px solid rgba(125,136,152,.45); border-radius: 999px; padding: 2px 10px; font-size: 12px;
