@@ -10,14 +10,13 @@ from datetime import UTC, datetime, timedelta
 from toolkit.errors import LostRace, NotFound
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.bookkeeping import TradeChange, book_deals
-from toolkit.execution.ledger.records import IntentRecord
+from toolkit.execution.ledger.records import IntentRecord, TradeRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.ports import Book, History, PlatformDeal
 from toolkit.execution.sending.context import ServiceContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DONE = frozenset({IntentState.FILLED, IntentState.PARTIAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class BookSync:
                 intent = work.intent(change.after.intent_id)
                 if intent is not None and intent.action.is_entry:
                     with suppress(LostRace):
-                        self._adopt(work, intent, change, book, now)
+                        self.adopt(work, intent, change.after, book, now)
             for intent in owners:
                 if not intent.action.is_entry and intent.state is IntentState.UNKNOWN:
                     with suppress(LostRace):
@@ -97,26 +96,31 @@ class BookSync:
             work.commit()
         return SyncReport(tuple(changes), tuple(foreign), tuple(sorted({d.position_id for d in foreign})), until)
 
-    def _adopt(
-        self, work: Transaction, intent: IntentRecord, change: TradeChange, book: Book | None, now: datetime
-    ) -> None:
-        """Bring an entry to the state its deals prove; whatever we believed before, the platform is right."""
+    def adopt(
+        self, work: Transaction, intent: IntentRecord, trade: TradeRecord, book: Book | None, now: datetime
+    ) -> bool:
+        """Bring an entry to the state its trade proves; whatever we believed before, the platform is right.
+
+        Returns
+        -------
+        bool
+            Whether the intent moved.
+        """
         c = self._c
         if intent.state is IntentState.FILLED or not intent.was_sent:
-            return
+            return False
         if intent.state in (IntentState.SENDING, IntentState.PROTECTION_PENDING):
-            return  # its worker is about to record it, or the reconciler decides
-        trade = change.after
+            return False  # its worker is about to record it, or the guard decides
         asked = [o.lots for o in work.orders(intent.intent_id) if o.lots is not None]
         whole = not asked or trade.lots >= asked[-1]
         rest_works = book is not None and any(
             o.tag_text == intent.client_tag or o.order_id == intent.order_id for o in book.orders
         )
         if not whole and rest_works and intent.state is IntentState.WORKING:
-            return
+            return False
         state = IntentState.FILLED if whole else IntentState.PARTIAL
         if state is intent.state:
-            return
+            return False
         after = move(
             work,
             intent,
@@ -133,6 +137,7 @@ class BookSync:
         if intent.state not in (IntentState.WORKING, IntentState.PARTIAL):
             late = f"a fill of an intent that was {intent.state.value} was found and adopted"
             c.tell(work, after, "late_fill_adopted", late, "error", None, now)
+        return True
 
     def _exit_seen(self, work: Transaction, intent: IntentRecord, now: datetime) -> None:
         c = self._c

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from toolkit.execution.idempotency import ai_key, signal_fingerprint
-from toolkit.execution.intents import Action, IntentState
+from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord, TradeRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import make_intent, move, submit
@@ -16,11 +16,13 @@ from toolkit.execution.sending.context import ServiceContext
 
 
 class ProtectionGuard:
-    """Watches entries that were filled before their stop was confirmed."""
+    """Watches our positions for their stops, however they came to be without one."""
 
     def __init__(self, context: ServiceContext, execute: Callable[[UUID], IntentRecord]) -> None:
         self._c = context
         self._execute = execute
+        self._bare_since: dict[str, float] = {}
+        self._last_close: dict[str, UUID] = {}
 
     def run(self, book: Book) -> list[UUID]:
         """Confirm stops that the book shows; close positions that have been without one for too long.
@@ -33,41 +35,54 @@ class ProtectionGuard:
         c = self._c
         with c.store.begin(c.principal, write=False) as work:
             waiting = work.intents_in(c.account_id, [IntentState.PROTECTION_PENDING])
-        closed: list[UUID] = []
+            ours = {t.position_id: t for t in work.open_trades(c.account_id)}
+        bare = {p.position_id for p in book.positions if p.stop_loss is None and p.position_id in ours}
+        self._bare_since = {pid: self._bare_since.get(pid, c.clock.monotonic()) for pid in bare}
         for intent in waiting:
-            close_id = self._look_after(intent, book)
-            if close_id is not None:
-                self._execute(close_id)
-                closed.append(close_id)
+            self._confirm(intent, bare)
+        never_had_one = {i.intent_id for i in waiting}
+        closed: list[UUID] = []
+        for position_id in sorted(bare):
+            waited = c.clock.monotonic() - self._bare_since[position_id]
+            if ours[position_id].intent_id in never_had_one:
+                since_fill = (book.as_of - ours[position_id].entry_time).total_seconds()
+                waited = max(waited, since_fill)
+            if waited >= c.policy.protection_limit_seconds:
+                close_id = self._close(ours[position_id], waited)
+                if close_id is not None:
+                    self._execute(close_id)
+                    closed.append(close_id)
         return closed
 
-    def _look_after(self, intent: IntentRecord, book: Book) -> UUID | None:
+    def _confirm(self, intent: IntentRecord, bare: set[str]) -> None:
         c = self._c
         now = c.clock.now()
         with c.store.begin(c.principal) as work:
             fresh = c.fresh(work, intent.intent_id)
-            trades = [t for t in work.trades_of_intent(intent.intent_id) if t.status == "open"]
-            held = {p.position_id: p for p in book.positions}
-            bare = [t for t in trades if t.position_id in held and held[t.position_id].stop_loss is None]
-            if not bare:
-                detail = "its stop is confirmed" if trades else "its position is closed"
-                after = move(work, fresh, IntentState.FILLED, actor=c.worker, now=now, detail=detail, new_token=True)
-                c.tell(work, after, "protection_confirmed", detail, "info", None, now)
-                work.commit()
-                return None
-            since = fresh.updated_at
-            if (now - since).total_seconds() < c.policy.protection_limit_seconds:
-                return None
-            close_id = self._submit_close(work, fresh, bare[0])
-            detail = f"without a confirmed stop for {(now - since).total_seconds():.0f} s: closed"
-            c.tell(work, fresh, "protection_closed", detail, "error", None, now)
+            open_ids = {t.position_id for t in work.trades_of_intent(intent.intent_id) if t.status == "open"}
+            if fresh.state is not IntentState.PROTECTION_PENDING or open_ids & bare:
+                return
+            detail = "its stop is confirmed" if open_ids else "its position is closed"
+            after = move(work, fresh, IntentState.FILLED, actor=c.worker, now=now, detail=detail, new_token=True)
+            c.tell(work, after, "protection_confirmed", detail, "info", None, now)
             work.commit()
-        return close_id
 
-    def _submit_close(self, work: Transaction, intent: IntentRecord, trade: TradeRecord) -> UUID:
-        return submit_close(
-            self._c, work, trade, source="protection", signal_id=str(intent.intent_id), reason="flatten"
-        )
+    def _close(self, trade: TradeRecord, waited: float) -> UUID | None:
+        c = self._c
+        now = c.clock.now()
+        with c.store.begin(c.principal) as work:
+            last_id = self._last_close.get(trade.position_id)
+            last = None if last_id is None else work.intent(last_id)
+            if last is not None and last.state in (BARRIER_STATES | UNRESOLVED_STATES):
+                return None  # one is on its way
+            signal_id = now.isoformat()
+            close_id = submit_close(c, work, trade, source="protection", signal_id=signal_id, reason="flatten")
+            entry = c.fresh(work, trade.intent_id)
+            detail = f"position {trade.position_id} is without a stop for {waited:.0f} s: closing it"
+            c.tell(work, entry, "protection_closed", detail, "error", None, now)
+            work.commit()
+        self._last_close[trade.position_id] = close_id
+        return close_id
 
 
 def submit_close(

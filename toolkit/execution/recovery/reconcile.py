@@ -143,6 +143,11 @@ class Reconciler:
     ) -> None:
         if intent.state is IntentState.PROTECTION_PENDING:
             return  # the guard decides
+        for trade in work.trades_of_intent(intent.intent_id):
+            # Its deal was booked by a worker that lost the race for the state.
+            if self._book_sync.adopt(work, intent, trade, book, now):
+                report.resolved.append(intent.intent_id)
+                return
         working = _of_intent(intent, book.orders)
         if working is not None:
             if intent.state is not IntentState.WORKING:
@@ -176,8 +181,7 @@ class Reconciler:
     ) -> None:
         c = self._c
         reads = intent.empty_reads + 1
-        since = intent.unknown_since or now
-        waited = (now - since).total_seconds()
+        waited = self._waited(intent)
         if reads < c.policy.abandon_after_reads or waited < c.policy.abandon_after_seconds:
             amend(work, intent, now=now, empty_reads=reads)
             report.still_open.append(intent.intent_id)
@@ -196,6 +200,11 @@ class Reconciler:
         c.tell(work, after, "intent_abandoned", detail, "error", None, now)
         report.abandoned.append(intent.intent_id)
 
+    def _waited(self, intent: IntentRecord) -> float:
+        """Return seconds since the send on the platform's clock, which nobody here can turn."""
+        now = self._c.platform.now()
+        return (now - (intent.sent_at or now)).total_seconds()
+
     def _conclude_exit(
         self, work: Transaction, intent: IntentRecord, book: Book, now: datetime, report: ReconcileReport
     ) -> None:
@@ -210,7 +219,7 @@ class Reconciler:
         if isinstance(plan, NotOurs):
             self._resolve(work, intent, IntentState.REJECTED, plan.message, now, report)
             return
-        waited = (now - (intent.unknown_since or now)).total_seconds()
+        waited = self._waited(intent)
         reduces = intent.action is Action.REDUCE_POSITION
         needed = c.policy.replan_reduce_seconds if reduces else c.policy.replan_close_seconds
         in_flight = _of_intent(intent, book.orders) is not None

@@ -45,6 +45,7 @@ class LeaseKeeper:
         self._owner = owner
         self._seconds = seconds
         self._held: HeldLease | None = None
+        self._seen: tuple[LeaseRecord, float] | None = None
 
     @property
     def held(self) -> HeldLease | None:
@@ -108,12 +109,24 @@ class LeaseKeeper:
         row = work.lease(self._account_id)
         held = self._held
         ours = row is not None and held is not None and row.owner == held.owner and row.token == held.token
-        if row is not None and not ours and row.owner and row.until is not None and row.until > now:
+        if row is not None and not ours and row.owner and self._still_runs(row, now, started):
             self._held = None
             raise LeaseLost(
-                f"account {self._account_id} is held by {row.owner} until {row.until.isoformat()}: one worker per account"
+                f"account {self._account_id} is held by {row.owner} until {row.until}: one worker per account"
             )
         token = (0 if row is None else row.token) + (0 if ours else 1)
         until = now + timedelta(seconds=self._seconds)
         work.put_lease(LeaseRecord(account_id=self._account_id, owner=self._owner, token=token, until=until))
         return HeldLease(self._account_id, self._owner, token, until, started + self._seconds)
+
+    def _still_runs(self, row: LeaseRecord, now: datetime, monotonic: float) -> bool:
+        """Whether another owner's lease is in force, even if somebody turned the clock.
+
+        A clock that is set back would keep a dead owner's lease alive for hours. So a row that we have watched unchanged for
+        a whole lease on our own monotonic clock has run out, whatever its time says.
+        """
+        if row.until is None or row.until <= now:
+            return False
+        if self._seen is None or self._seen[0] != row:
+            self._seen = (row, monotonic)
+        return monotonic - self._seen[1] < self._seconds

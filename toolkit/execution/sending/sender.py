@@ -27,6 +27,11 @@ from toolkit.execution.sending.entry_check import EntryPlan
 from toolkit.execution.sending.market_view import MarketView
 
 Deals = Sequence[PlatformDeal] | None
+_NEVER_AGAIN = {
+    "halted": IntentState.DENIED,
+    "run_not_running": IntentState.CANCELLED,
+    "expired": IntentState.EXPIRED,
+}
 
 
 class Sender:
@@ -90,19 +95,26 @@ class Sender:
         return sending, lease.deadline
 
     def _last_line(self, sending: IntentRecord, deadline: float) -> str | None:
-        """Return why nothing may be sent after all; the last thing read before the platform is called."""
+        """Return why nothing may be sent after all; the last thing looked at before the platform is called."""
         c = self._c
+        c.failpoint("FP4_before_send")
         if c.clock.monotonic() + c.policy.send_budget_seconds > deadline:
             return "lease_ended"
+        market_now = c.platform.now()
         with c.store.begin(c.principal, write=False) as work:
             now = work.intent(sending.intent_id)
             account = work.account(c.account_id)
+            run = None if sending.live_run_id is None else work.run(sending.live_run_id)
         if now is None or (now.state, now.token) != (IntentState.SENDING, sending.token):
             return "lost_to_another_worker"
-        if sending.action.is_entry and (account is None or account.halted_at is not None):
-            return "halted"
-        c.failpoint("FP4_before_send")
-        # The reads above may have taken their time; the deadline is looked at once more, on a clock nobody can turn.
+        if sending.action.is_entry:
+            if account is None or account.halted_at is not None:
+                return "halted"
+            if sending.live_run_id is not None and (run is None or run.status != "RUNNING"):
+                return "run_not_running"
+            if sending.valid_until is not None and market_now > sending.valid_until:
+                return "expired"
+        # The reads may have taken their time; the deadline is looked at once more, on a clock nobody can turn.
         if c.clock.monotonic() + c.policy.send_budget_seconds > deadline:
             return "lease_ended"
         return None
@@ -122,12 +134,12 @@ class Sender:
                 return fresh
             work.update_order(intent.intent_id, intent.attempt, {"outcome": "NOT_SENT", "message": why})
             back = move(work, fresh, IntentState.NEW, actor=c.worker, now=now, detail=f"not sent: {why}")
-            if why == "halted":
-                back = move(work, back, IntentState.DENIED, actor=c.worker, now=now, detail=why, reason=why)
-                c.tell(work, back, "entry_refused", "the account was halted before the send", "warning", None, now)
+            if why in _NEVER_AGAIN:
+                back = move(work, back, _NEVER_AGAIN[why], actor=c.worker, now=now, detail=why, reason=why)
+                c.tell(work, back, "entry_refused", f"{why} right before the send", "warning", None, now, code=why)
                 c.handed_over(work, outbox_id, now)
             work.commit()
-        if why != "halted" and back.attempt >= c.policy.max_sends:
+        if back.state is IntentState.NEW and back.attempt >= c.policy.max_sends:
             raise LeaseLost(
                 f"intent {intent.intent_id} could not be sent within the lease {back.attempt} times: later again"
             )
