@@ -61,7 +61,9 @@ def serve_panel(home: Path | None, *, run: UUID | None = None, port: int = 5006)
     address = f"http://127.0.0.1:{port}/app" + (f"?run={run}" if run is not None else "")
     out.print(f"the page is at {address} (Ctrl+C ends it)", markup=False, soft_wrap=True)
     environment = {**os.environ, "SEATRIAL_HOME": str(settings_for(home).home)}
-    command = [sys.executable, "-m", "panel", "serve", str(script), "--address", "127.0.0.1", "--port", str(port)]
+    where = ["--address", "127.0.0.1", "--port", str(port)]
+    # --warm: the first visitor does not pay for the imports
+    command = [sys.executable, "-m", "panel", "serve", str(script), *where, "--warm", "--plugins", "panel_app.health"]
     try:
         subprocess.run(command, env=environment, check=True)  # noqa: S603 - our own interpreter and script
     except KeyboardInterrupt:
