@@ -21,9 +21,7 @@ FIELDS = [
 def seatrial(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line on a data folder of the test."""
     environment = {**os.environ, "SEATRIAL_HOME": str(home), "SEATRIAL_DATABASE_URL": "", "COLUMNS": "200"}
-    return subprocess.run(
-        [*COMMAND, *words], env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
+    return subprocess.run([*COMMAND, *words], env=environment, capture_output=True, text=True, timeout=280, check=False)
 
 
 def small_file(folder: Path) -> Path:
@@ -69,7 +67,9 @@ def test_own_bars_and_a_second_run_in_the_same_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("fault", "column"), [("fill_side", "entry_price"), ("skip_bar", ""), ("slippage", "entry_price")])
+@pytest.mark.parametrize(
+    ("fault", "column"), [("fill_side", "entry_price"), ("skip_bar", ""), ("slippage", "entry_price")]
+)
 def test_a_planted_fault_fails_the_demo_and_is_named(tmp_path: Path, fault: str, column: str) -> None:
     """Exit code 1, and the first difference names trade and column."""
     done = seatrial(tmp_path, "demo", "--inject", fault, *own_data(small_file(tmp_path)))

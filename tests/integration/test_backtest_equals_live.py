@@ -18,7 +18,9 @@ ROWS = None if os.environ.get("SEATRIAL_WHOLE_FILES") == "1" else 2_500
 
 @pytest.mark.timeout(3600 if ROWS is None else 300)
 @pytest.mark.skipif(not DATA.exists(), reason="the shared price files are not here")
-@pytest.mark.parametrize("strategy", [EmaCross(), RsiReversal(), Donchian()], ids=["ema_cross", "rsi_reversal", "donchian"])
+@pytest.mark.parametrize(
+    "strategy", [EmaCross(), RsiReversal(), Donchian()], ids=["ema_cross", "rsi_reversal", "donchian"]
+)
 @pytest.mark.parametrize("name", list(FILES))
 def test_backtest_and_live_replay_make_the_same_trades(name: str, strategy: Any) -> None:
     """Equal with ``==``: side, lots, times, prices, reason, profit in account currency, commission."""
