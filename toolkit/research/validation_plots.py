@@ -106,7 +106,8 @@ def walk_forward_view(result: WalkForward, *, height: int = 300, width: int = 90
         * hv.Scatter((middles, values), "time", label, label=name).opts(color=colour, size=6)
         for values, name, colour in ((inside, "in sample", FALL), (outside, "out of sample", LINE))
     ]
-    panes.append((both[0] * both[1] * hv.HLine(0.0).opts(color="grey", line_width=1)).opts(**size))
+    returns = both[0] * both[1] * hv.HLine(0.0).opts(color="grey", line_width=1)
+    panes.append(returns.opts(legend_position="top", legend_cols=2, **size))
     for name in result.axes:
         values = np.array([_place(result, name, w) for w in result.parts])
         line = hv.Curve((middles, values), "time", name).opts(interpolation="steps-mid", color=LINE)

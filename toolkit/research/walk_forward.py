@@ -94,7 +94,8 @@ def walk_forward(
 
     Notes
     -----
-    The grid counts as trials on these bars once, however many windows evaluate it.
+    The grid counts as trials on these bars once, however many windows evaluate it. An interrupt keeps the windows that are
+    done; ``.note`` says so.
     """
     by = metric if select == "plateau" else select
     if by not in STATISTICS:
@@ -115,27 +116,29 @@ def walk_forward(
     done: list[Window] = []
     balance, note = first_account.balance_minor, ""
     tried: list[dict[str, Any]] = []
-    for number, (train_from, train_to, test_to) in enumerate(rows):
-        with not_counted():
-            search = sweep(
-                spec, bars[train_from:train_to], grid=axes, account=first_account, guards=guards,
-                conversion=conversion, threads=threads, progress=False,
-            )  # fmt: skip
-        tried = tried or search.sets
-        if not search.complete:
+    for number, span in enumerate(rows):
+        try:
+            with not_counted():
+                search = sweep(
+                    spec, bars[span[0] : span[1]], grid=axes, account=first_account, guards=guards,
+                    conversion=conversion, threads=threads, progress=False,
+                )  # fmt: skip
+            tried = tried or search.sets
+            if not search.complete:
+                raise KeyboardInterrupt
+            chosen = _chosen(search, select, metric)
+            window = _test(spec, bars, search, chosen, span, number, balance, first_account, guards, conversion)
+        except KeyboardInterrupt:
+            if not done:
+                raise
             note = f"interrupted after {number} of {len(rows)} windows"
             break
-        chosen = _chosen(search, select, metric)
-        window = _test(spec, bars, search, chosen, (train_from, train_to, test_to), number, balance,
-                       first_account, guards, conversion)  # fmt: skip
         done.append(window)
         balance = int(window.equity[-1])
         if balance <= 0:
             note = f"the capital was lost in window {number}"
             break
     count_sets(spec, bars, tried)
-    if not done:
-        raise KeyboardInterrupt
     return WalkForward(
         spec, bars, first_account, guards, tuple(done), axes,
         train=str(train), test=str(test), anchored=anchored,

@@ -64,7 +64,7 @@ def test_equals_the_plain_procedure(blocks, rows, trials, metric):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**9), st.integers(2, 9), st.sampled_from([2, 4, 6]))
 def test_equals_the_plain_procedure_on_sparse_returns(seed, trials, blocks):
-    """With sets that trade in some blocks only, never trade or are copies of each other, ties and flat halves count the same way."""
+    """Sets that trade in some blocks only, never, or as copies of each other: ties and flat halves count the same way."""
     rng = np.random.default_rng(seed)
     x = rng.normal(0, 1, (blocks * 5, trials)) * np.repeat(rng.random((blocks, trials)) < 0.5, 5, axis=0)
     x[:, rng.integers(trials)] = 0.0

@@ -276,6 +276,36 @@ def test_ruin_ends_the_walk(reversing, make_bars):
     assert "the capital was lost in window" in repr(found)
 
 
+@pytest.mark.parametrize("kind", ["raised", "kept by the sweep"])
+def test_an_interrupt_keeps_the_windows_that_are_done(walk, ema_cross, year, monkeypatch, kind):
+    """Interrupted in the fourth window, three are returned, equal to those of the whole walk; in the first, it is raised."""
+    import toolkit.research.walk_forward as module
+
+    def interrupted_at(stop):
+        calls = []
+
+        def stand_in(*args, **options):
+            calls.append(1)
+            if len(calls) <= stop:
+                return sweep(*args, **options)
+            if kind == "raised":
+                raise KeyboardInterrupt
+            found = sweep(*args, **options)
+            found.complete = False
+            return found
+
+        return stand_in
+
+    options = {"grid": GRID, "account": ACCOUNT, "guards": GUARDS, "train": "90D", "test": "30D", "threads": 1}
+    monkeypatch.setattr(module, "sweep", interrupted_at(3))
+    found = walk_forward(ema_cross, year, **options)
+    assert found.note == "interrupted after 3 of 10 windows"
+    assert [w.equity.tolist() for w in found.parts] == [w.equity.tolist() for w in walk.parts[:3]]
+    monkeypatch.setattr(module, "sweep", interrupted_at(0))
+    with pytest.raises(KeyboardInterrupt):
+        walk_forward(ema_cross, year, **options)
+
+
 def test_result_shows_itself(walk):
     """The result prints span, equity, efficiency and how the parameters moved."""
     for text in (repr(walk), walk._repr_html_()):
