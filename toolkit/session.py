@@ -17,7 +17,11 @@ from uuid import UUID
 
 from toolkit.bootstrap import build
 from toolkit.errors import RunError, must_be
+from toolkit.execution.builder import StopPolicy
+from toolkit.execution.ledger.records import IntentRecord
 from toolkit.live import live_runs
+from toolkit.live.ai import AiRules, AiSignal
+from toolkit.live.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
 from toolkit.live.host import RunThread, host_run
@@ -210,7 +214,7 @@ def start(
     live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
     if host == "notebook":
         _threads[run.live_run_id] = RunThread(engine, run.live_run_id)
-    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id))
+    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id), _model)
 
 
 def run(run_id: UUID | str) -> LiveRunHandle:
@@ -218,14 +222,14 @@ def run(run_id: UUID | str) -> LiveRunHandle:
     engine = default_engine()
     with engine.work(write=False) as work:
         found = Runs(work.connection, engine.principal).find(str(run_id))
-    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id))
+    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id), _model)
 
 
 def runs() -> list[LiveRunHandle]:
     """Return your runs, oldest first."""
     engine = default_engine()
     found = live_runs.list_runs(engine, engine.principal)
-    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id)) for r in found]
+    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), _model) for r in found]
 
 
 def halt(account: str, reason: str = "halted by hand") -> None:
@@ -243,6 +247,38 @@ def resume(account: str) -> None:
 def _account_id(engine: Engine, name: str) -> UUID:
     with engine.work(write=False) as work:
         return Accounts(work.connection, engine.principal).find(name).account_id
+
+
+def execute_ai_trade(
+    signal: AiSignal | dict[str, Any],
+    *,
+    account: str,
+    rules: AiRules | None = None,
+    stop_policy: StopPolicy | None = None,
+    journal: bool = False,
+    attachments: Sequence[str] = (),
+) -> IntentRecord:
+    """Carry out an AI's signal on an account of yours, once; see `toolkit.live.ai.execute_ai_trade`."""
+    engine = default_engine()
+    return _execute_ai_trade(
+        engine,
+        engine.principal,
+        signal,
+        account=account,
+        rules=rules,
+        stop_policy=stop_policy or StopPolicy(),
+        journal=journal,
+        attachments=attachments,
+    )
+
+
+def _model(
+    spec: StrategySpec, bars: Bars, terms: PaperAccount, guards: Guards, conversion: Mapping[str, Bars]
+) -> Sequence[Mapping[str, Any]]:
+    """Return the backtest's trades: what drift is measured against."""
+    from toolkit.research.backtest import backtest
+
+    return backtest(spec, bars, account=terms, guards=guards, conversion=dict(conversion) or None).trade_records
 
 
 def version_facts(version: VersionRecord) -> dict[str, Any]:

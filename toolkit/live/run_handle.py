@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from toolkit.errors import RunError
 from toolkit.live import live_runs
 from toolkit.live.engine import Engine
 from toolkit.live.host import RunThread
+from toolkit.live.review.drift import DriftReport, Model, measure_drift
+from toolkit.live.review.explain import Explanation, explain
+from toolkit.live.stages import advance_stage
 from toolkit.store.queries import ReadSide
 from toolkit.store.records import EventRow, FleetRow, IntentRow, TradeRow
 from toolkit.store.runs import RunRecord
@@ -30,11 +35,16 @@ class LiveRunHandle:
         The run.
     thread
         The thread of this process that hosts it, if one does.
+    model
+        The backtest that drift is measured against.
     """
 
-    def __init__(self, engine: Engine, live_run_id: UUID, thread: RunThread | None = None) -> None:
+    def __init__(
+        self, engine: Engine, live_run_id: UUID, thread: RunThread | None = None, model: Model | None = None
+    ) -> None:
         self._engine = engine
         self._thread = thread
+        self._model = model
         self.id = live_run_id
 
     @property
@@ -95,6 +105,22 @@ class LiveRunHandle:
     def resume(self) -> None:
         """Go on after a pause."""
         live_runs.resume_live_run(self._engine, self._engine.principal, self.id)
+
+    def explain(self, bar_time: datetime) -> Explanation:
+        """Return everything known of the bar that opened at ``bar_time``: nodes, decision, intents, answers, why not."""
+        return explain(self._engine, self._engine.principal, self.id, bar_time)
+
+    def drift(self) -> DriftReport:
+        """Replay the run's version over the bars it saw and return the difference, split by cause."""
+        if self._model is None:
+            raise RunError("drift needs the research packages: pip install 'seatrial[research]' and use tk.run(id)")
+        return measure_drift(self._engine, self._engine.principal, self.id, self._model)
+
+    def advance_stage(self, *, account: str, **given: Any) -> LiveRunHandle:
+        """Create a run of the same version one stage up; see `toolkit.live.stages.advance_stage`."""
+        given.setdefault("drift", None if self._model is None else self.drift)
+        fresh = advance_stage(self._engine, self._engine.principal, self.id, account=account, **given)
+        return LiveRunHandle(self._engine, fresh.live_run_id, None, self._model)
 
     def wait(self, timeout: float | None = None) -> str:
         """Wait for the host in this process to finish; return the status."""

@@ -92,6 +92,8 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
         When somebody else changed the row (another host, a stop): nothing of this step was written.
     """
     now = engine.now()
+    if run.stage == "shadow":
+        _cast_no_orders(step)
     state = count_closed(hot.state, positions)
     peak = max([state.peak, *(m.equity for m in step.marks)])
     if step.marks:
@@ -139,6 +141,14 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
     hot.state = state
     hot.row_version = saved.version
     return saved
+
+
+def _cast_no_orders(step: Step) -> None:
+    """Turn what a shadow would send into events: it decides on live bars, and nothing leaves."""
+    for intent in step.orders.intents:
+        message = f"would send {intent.action.value} {intent.side.value} {intent.symbol}"
+        step.events.append(("shadow_signal", "info", message, {"payload": intent.payload_json}))
+    step.orders.intents.clear()
 
 
 def _words(orders: Orders) -> str:

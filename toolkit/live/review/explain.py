@@ -1,0 +1,254 @@
+"""Why a run did what it did on one bar, and why not: everything that is known of it under one heading."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select
+
+from toolkit.clock import from_ns, to_ns, to_utc
+from toolkit.errors import NotFound
+from toolkit.execution.principal import Principal
+from toolkit.live.engine import Engine
+from toolkit.live.review.seen_bars import seen_bars
+from toolkit.market import Bars
+from toolkit.store.models import ExecutionIntent, GuardrailTrip, IntentEvent, Order, RunEvent, Trade
+from toolkit.store.runs import Runs, Versions
+from toolkit.strategy.incremental import Incremental
+from toolkit.strategy.spec import StrategySpec
+
+_INTENTS: Any = ExecutionIntent.__table__
+_STEPS: Any = IntentEvent.__table__
+_ORDERS: Any = Order.__table__
+_TRADES: Any = Trade.__table__
+_EVENTS: Any = RunEvent.__table__
+_TRIPS: Any = GuardrailTrip.__table__
+_BITS = ((1, "enter long"), (2, "enter short"), (4, "exit long"), (8, "exit short"))
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedIntent:
+    """One intent of the bar with all that happened to it."""
+
+    intent_id: UUID
+    action: str
+    side: str
+    state: str
+    reason: str
+    terms: dict[str, Any]
+    steps: tuple[str, ...]
+    orders: tuple[dict[str, Any], ...]
+    trades: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Bar, nodes, decision, sizing, guards, intents, answers and fills of one decision bar.
+
+    Attributes
+    ----------
+    nodes
+        Values of the strategy's named nodes at the close of the bar.
+    decision
+        What the strategy said, in words; empty when it said nothing.
+    position
+        What the run held when the decision was carried out, in words.
+    why
+        One line for each thing that decided the outcome, in order; also why nothing happened.
+    """
+
+    live_run_id: UUID
+    bar_time: datetime
+    acted_at: datetime | None
+    bar: dict[str, Decimal]
+    nodes: dict[str, Any]
+    decision: tuple[str, ...]
+    stop_points: int
+    target_points: int
+    position: str
+    intents: tuple[ExplainedIntent, ...]
+    notes: tuple[str, ...]
+    why: tuple[str, ...]
+
+    def __str__(self) -> str:
+        prices = ", ".join(f"{name} {value}" for name, value in self.bar.items())
+        nodes = ", ".join(f"{name} {value}" for name, value in self.nodes.items())
+        lines = [f"bar {self.bar_time.isoformat()}: {prices}", f"nodes: {nodes}"]
+        lines.append("decision: " + (", ".join(self.decision) or "none"))
+        lines += [f"- {line}" for line in self.why]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        nodes = "".join(
+            f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in self.nodes.items()
+        )
+        why = "".join(f"<li>{html.escape(line)}</li>" for line in self.why)
+        said = html.escape(", ".join(self.decision) or "no decision")
+        return f"<h4>{self.bar_time.isoformat()}: {said}</h4><table>{nodes}</table><ul>{why}</ul>"
+
+
+def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: datetime) -> Explanation:
+    """Explain the bar that opened at ``bar_time``.
+
+    Raises
+    ------
+    NotFound
+        When the run has not seen a bar that opened then.
+    """
+    moment = to_utc(bar_time)
+    with engine.work(principal, write=False) as work:
+        run = Runs(work.connection, principal).get(live_run_id)
+        version = Versions(work.connection, principal).get(run.bot_version_id)
+    bars = seen_bars(engine, run, version).seen
+    row = int(bars.ts.searchsorted(to_ns(moment)))
+    if row >= len(bars) or int(bars.ts[row]) != to_ns(moment) or run.cursor is None or moment > run.cursor:
+        raise NotFound(f"run {live_run_id} has seen no bar that opened at {moment.isoformat()}: name a bar's open time")
+    spec = StrategySpec.from_json(version.spec_json)
+    driver, decided = _decision_at(spec, bars, row)
+    acted = from_ns(int(bars.ts[row + 1])) if row + 1 < len(bars) else None
+    intents = _intents(engine, principal, live_run_id, moment)
+    held = _position(engine, live_run_id, acted or moment)
+    notes = _notes(engine, live_run_id, moment, acted)
+    words = tuple(text for bit, text in _BITS if decided.code & bit)
+    return Explanation(
+        live_run_id=live_run_id,
+        bar_time=moment,
+        acted_at=acted,
+        bar={
+            name: bars.instrument.price(int(column[row]))
+            for name, column in bars.columns.items()
+            if name.startswith("bid")
+        },
+        nodes={name: _word(spec, name, value) for name, value in driver.values.items()},
+        decision=words,
+        stop_points=decided.stop_points,
+        target_points=decided.target_points,
+        position=held,
+        intents=intents,
+        notes=notes,
+        why=tuple(_why(words, held, intents, notes, acted, run.stage)),
+    )
+
+
+def _decision_at(spec: StrategySpec, bars: Bars, row: int) -> tuple[Incremental, Any]:
+    driver = Incremental(spec, bars.instrument)
+    volume = [float("nan")] * (row + 1) if bars.volume is None else bars.volume[: row + 1].tolist()
+    columns = [c[: row + 1].tolist() for c in (bars.ts, bars.open, bars.high, bars.low, bars.close)]
+    decided = None
+    for fields in zip(*columns, volume, strict=True):
+        decided = driver.step(*fields)
+    return driver, decided
+
+
+def _word(spec: StrategySpec, name: str, value: Any) -> Any:
+    kind = spec.graph.shapes[spec.named[name]].kind
+    return ("false", "unknown", "true")[int(value)] if kind == "i1" else value
+
+
+def _intents(engine: Engine, principal: Principal, live_run_id: UUID, moment: datetime) -> tuple[ExplainedIntent, ...]:
+    found = []
+    with engine.work(principal, write=False) as work:
+        db = work.connection
+        query = select(_INTENTS).where(_INTENTS.c.live_run_id == live_run_id, _INTENTS.c.bar_time == moment)
+        for row in db.execute(query.order_by(_INTENTS.c.created_at)):
+            steps = db.execute(select(_STEPS).where(_STEPS.c.intent_id == row.intent_id).order_by(_STEPS.c.seq))
+            orders = db.execute(select(_ORDERS).where(_ORDERS.c.intent_id == row.intent_id).order_by(_ORDERS.c.attempt))
+            trades = db.execute(
+                select(_TRADES).where(
+                    or_(_TRADES.c.intent_id == row.intent_id, _TRADES.c.position_id == (row.position_id or "-")),
+                    _TRADES.c.account_id == row.account_id,
+                )
+            )
+            found.append(
+                ExplainedIntent(
+                    intent_id=row.intent_id,
+                    action=row.action,
+                    side=row.side,
+                    state=row.state,
+                    reason=row.reason,
+                    terms=dict(row.terms or {}),
+                    steps=tuple(f"{s.from_state or 'made'} -> {s.to_state}: {s.detail or s.actor}" for s in steps),
+                    orders=tuple(dict(o._mapping) for o in orders),
+                    trades=tuple(dict(t._mapping) for t in trades),
+                )
+            )
+    return tuple(found)
+
+
+def _position(engine: Engine, live_run_id: UUID, at: datetime) -> str:
+    with engine.work(engine.service, write=False) as work:
+        for row in work.connection.execute(
+            select(_TRADES).where(_TRADES.c.live_run_id == live_run_id, _TRADES.c.entry_time < at)
+        ):
+            if row.exit_time is None or row.exit_time >= at:
+                return f"{row.side} {row.lots} {row.symbol} from {row.entry_price}"
+    return "flat"
+
+
+def _notes(engine: Engine, live_run_id: UUID, moment: datetime, acted: datetime | None) -> tuple[str, ...]:
+    """Return what the run and its guardrails said between the bar's open and the act."""
+    until = acted or moment + timedelta(days=1)
+    with engine.work(engine.service, write=False) as work:
+        events = work.connection.execute(
+            select(_EVENTS.c.kind, _EVENTS.c.message)
+            .where(
+                _EVENTS.c.live_run_id == live_run_id,
+                _EVENTS.c.kind.in_(
+                    ("entry_skipped", "entry_refused", "stale_entry", "shadow_signal", "order_rejected")
+                ),
+                _EVENTS.c.market_time > moment,
+                _EVENTS.c.market_time <= until,
+            )
+            .order_by(_EVENTS.c.event_id)
+        ).all()
+        trips = work.connection.execute(
+            select(_TRIPS.c.rule, _TRIPS.c.reason).where(
+                _TRIPS.c.live_run_id == live_run_id, _TRIPS.c.tripped_at > moment, _TRIPS.c.tripped_at <= until
+            )
+        ).all()
+    return tuple(f"{e.kind}: {e.message}" for e in events) + tuple(f"guardrail {t.rule}: {t.reason}" for t in trips)
+
+
+def _why(
+    words: tuple[str, ...],
+    held: str,
+    intents: tuple[ExplainedIntent, ...],
+    notes: tuple[str, ...],
+    acted: datetime | None,
+    stage: str,
+) -> list[str]:
+    lines = [f"the strategy said: {', '.join(words)}" if words else "the strategy said nothing on this bar"]
+    if not words:
+        return lines
+    if acted is None:
+        return [*lines, "the next bar has not opened, so nothing has been carried out yet"]
+    lines.append(f"at the open of {acted.isoformat()} the run was {held}")
+    if not intents and not notes:
+        side = "BUY" if held.startswith("BUY") else "SELL"
+        if held != "flat" and ("enter long" if side == "BUY" else "enter short") in words:
+            lines.append("it already held that side: one position per symbol, so the entry was ignored")
+        elif held == "flat" and not any(w.startswith("enter") for w in words):
+            lines.append("there was nothing to exit")
+        else:
+            lines.append("nothing followed from it for that position")
+    lines += list(notes)
+    for intent in intents:
+        lines.append(
+            f"{intent.action} {intent.side}: {intent.state}" + (f" ({intent.reason})" if intent.reason else "")
+        )
+        for order in intent.orders:
+            size = "" if order["lots"] is None else f"{order['lots']} lots, "
+            risk = "" if order["projected_loss"] is None else f", projected loss {order['projected_loss']}"
+            lines.append(
+                f"  sent {size}bid {order['bid']}, ask {order['ask']}, equity {order['equity']}{risk}: {order['outcome']}"
+            )
+        for trade in intent.trades:
+            lines.append(
+                f"  trade {trade['side']} {trade['lots']} at {trade['entry_price']}, {trade['status']} {trade['exit_reason']}"
+            )
+    return lines if stage != "shadow" else [*lines, "the run is a shadow: nothing is sent"]

@@ -1,0 +1,100 @@
+"""The bars a run really saw, and those it should have seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from toolkit.clock import from_ns, to_ns
+from toolkit.errors import NotFound
+from toolkit.live.engine import Engine
+from toolkit.live.feed import FeedSpec, stored_bars
+from toolkit.live.stepping.platform_feed import feed_name
+from toolkit.market import Bars, Instrument
+from toolkit.store.models import BarSeen
+from toolkit.store.runs import RunRecord, VersionRecord
+
+_SEEN: Any = BarSeen.__table__
+_COLUMNS = ("bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBars:
+    """A run's series up to its cursor.
+
+    Attributes
+    ----------
+    seen
+        What the run decided on.
+    full
+        The same stretch as the venue knows it; equal to ``seen`` where nothing was lost.
+    conversion
+        Series that money was converted with, by symbol.
+    """
+
+    seen: Bars
+    full: Bars
+    conversion: dict[str, Bars]
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Opens of the bars that the venue had and the run did not see, ISO 8601."""
+        lost = np.setdiff1d(self.full.ts, self.seen.ts)
+        return tuple(from_ns(int(ts)).isoformat() for ts in lost)
+
+
+def seen_bars(engine: Engine, run: RunRecord, version: VersionRecord) -> SeenBars:
+    """Read back what a run saw.
+
+    Raises
+    ------
+    NotFound
+        When the run has not seen a bar yet, or its bars are kept no longer.
+    """
+    if run.cursor is None:
+        raise NotFound(f"run {run.live_run_id} has not seen a bar yet: wait for its first one")
+    feed = FeedSpec.from_dict(json.loads(run.feed_json))
+    # One bar more than the cursor: the decision of the last bar is carried out at the next one's open.
+    if feed.kind == "replay":
+        home = engine.settings.home
+        seen = stored_bars(home, feed.fingerprint)
+        full = stored_bars(home, feed.venue) if feed.venue else seen
+        end = int(seen.ts.searchsorted(to_ns(run.cursor), side="right")) + 1
+        last = int(seen.ts[min(end, len(seen)) - 1])
+        further = {b.symbol: b for b in (stored_bars(home, f) for f in feed.conversion)}
+        return SeenBars(seen[:end], full[: int(full.ts.searchsorted(last, side="right"))], further)
+    bars = _kept(engine, run, version)
+    return SeenBars(bars, bars, {})
+
+
+def _kept(engine: Engine, run: RunRecord, version: VersionRecord) -> Bars:
+    if run.cursor is None:
+        raise NotFound(f"run {run.live_run_id} has not seen a bar yet: wait for its first one")
+    desk = engine.desk(run.account_id)
+    with engine.work(engine.service, write=False) as work:
+        rows = list(
+            work.connection.execute(
+                select(_SEEN)
+                .where(
+                    _SEEN.c.feed == feed_name(desk),
+                    _SEEN.c.symbol == run.symbol,
+                    _SEEN.c.timeframe == run.timeframe,
+                    _SEEN.c.revision == 0,
+                    _SEEN.c.ts <= to_ns(run.cursor),
+                )
+                .order_by(_SEEN.c.ts)
+            )
+        )
+    if not rows:
+        raise NotFound(f"the bars of run {run.live_run_id} are kept no longer: raise their retention")
+    instrument = Instrument.from_facts(json.loads(version.instruments_json)[run.symbol])
+    columns: dict[str, Any] = {
+        name: np.array([getattr(row, name) for row in rows], dtype=np.int32) for name in _COLUMNS
+    }
+    volume = None if rows[0].volume is None else np.array([row.volume for row in rows], dtype=np.float64)
+    ts = np.array([row.ts for row in rows], dtype=np.int64)
+    return Bars.from_arrays(run.symbol, run.timeframe, ts, instrument=instrument, volume=volume, **columns)
