@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from toolkit.market import Bars, Instrument, Quote, Rate, Side
 
@@ -278,6 +278,22 @@ class PositionBook(Protocol):
 
     def history(self, since: datetime, until: datetime) -> History:
         """Return ended orders and deals of the span (platform clock, UTC), complete; ReadFailed otherwise."""
+
+
+@runtime_checkable
+class DealsByPosition(Protocol):
+    """Optional: a platform that can be asked for the deals of one position."""
+
+    def deals_of(self, position_id: str) -> tuple[PlatformDeal, ...]:
+        """Return the deals of one position, oldest first, complete; ReadFailed otherwise."""
+
+
+@runtime_checkable
+class DealsInOrder(Protocol):
+    """Optional: a platform whose deals are numbered in the order they were booked, so that none can slip in behind."""
+
+    def deals_after(self, deal_id: str | None) -> tuple[PlatformDeal, ...]:
+        """Return the deals booked after that one (all of them for None), in order, complete; ReadFailed otherwise."""
 
 
 class OrderDesk(Protocol):

@@ -13,7 +13,7 @@ from toolkit.execution.ledger.bookkeeping import TradeChange, book_deals
 from toolkit.execution.ledger.records import IntentRecord, TradeRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
-from toolkit.execution.ports import Book, History, PlatformDeal
+from toolkit.execution.ports import Book, DealsInOrder, PlatformDeal
 from toolkit.execution.sending.context import ServiceContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +45,7 @@ class BookSync:
     def __init__(self, context: ServiceContext) -> None:
         self._c = context
         self._known: set[str] = set()
+        self._last: str | None = None
 
     def run(self, book: Book | None = None) -> SyncReport:
         """Read and book.
@@ -66,16 +67,25 @@ class BookSync:
             raise NotFound(f"account {c.account_id} does not exist")
         until = c.platform.now()
         start = account.book_synced_until
-        since = _EPOCH if start is None else start - c.policy.history_overlap
-        history = c.platform.history(since, until + timedelta(days=1))
-        fresh = [d for d in history.deals if d.deal_id not in self._known]
+        fresh = self._new_deals(start, until)
         if not fresh and start is not None and until - start < c.policy.history_overlap / 2:
             return SyncReport(until=until)
-        report = self._book(fresh, history, book, until)
+        report = self._book(fresh, book, until)
         self._known.update(d.deal_id for d in fresh)
+        if fresh:
+            self._last = fresh[-1].deal_id
         return report
 
-    def _book(self, fresh: Sequence[PlatformDeal], history: History, book: Book | None, until: datetime) -> SyncReport:
+    def _new_deals(self, start: datetime | None, until: datetime) -> Sequence[PlatformDeal]:
+        """Return deals this process has not booked yet; some may be in the store already."""
+        c = self._c
+        if isinstance(c.platform, DealsInOrder):
+            return c.platform.deals_after(self._last)
+        since = _EPOCH if start is None else start - c.policy.history_overlap
+        history = c.platform.history(since, until + timedelta(days=1))
+        return [d for d in history.deals if d.deal_id not in self._known]
+
+    def _book(self, fresh: Sequence[PlatformDeal], book: Book | None, until: datetime) -> SyncReport:
         c = self._c
         now = c.clock.now()
         with c.store.begin(c.principal) as work:

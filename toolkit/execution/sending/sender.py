@@ -14,6 +14,7 @@ from toolkit.execution.ledger.records import IntentRecord, OrderRecord, Platform
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.ports import (
+    DealsByPosition,
     ModifyProtection,
     OpenOrder,
     OrderResult,
@@ -152,6 +153,8 @@ class Sender:
         if not speaks or isinstance(command, ModifyProtection):
             return ()
         try:
+            if answer.position_id is not None and isinstance(c.platform, DealsByPosition):
+                return c.platform.deals_of(answer.position_id)
             sent_at = intent.sent_at or c.platform.now()
             since = sent_at - (c.policy.history_overlap if answer.outcome is Outcome.ALREADY else timedelta(minutes=1))
             history = c.platform.history(since, sent_at + timedelta(days=2))
