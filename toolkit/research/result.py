@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,13 @@ class Skip:
     reason: str
 
 
+@cache
+def _names(names: tuple[str, ...]) -> pd.CategoricalDtype:
+    import pandas as pd
+
+    return pd.CategoricalDtype(list(names))
+
+
 def _side(sign: int) -> Side:
     return Side.BUY if sign > 0 else Side.SELL
 
@@ -106,18 +113,17 @@ class BacktestResult:
         unit = float(10 ** money_digits(self.account.currency))
         step = facts.volume_step.as_integer_ratio()
         scale = float(facts.scale)
-        times = pd.DatetimeIndex(bars.ts, tz="UTC")
-        labels: Any = pd.Categorical.from_codes  # its stub knows no lists of names
+        labels: Any = pd.Categorical.from_codes
         return pd.DataFrame(
             {
-                "symbol": labels(np.zeros(k, np.int8), [bars.symbol]),
-                "side": labels((t[:, 0] < 0).astype(np.int8), ["BUY", "SELL"]),
+                "symbol": labels(np.zeros(k, np.int8), dtype=_names((bars.symbol,)), validate=False),
+                "side": labels((t[:, 0] < 0).view(np.int8), dtype=_names(("BUY", "SELL")), validate=False),
                 "lots": t[:, 1] * step[0] / step[1],
-                "entry_time": times[t[:, 2]],
+                "entry_time": pd.DatetimeIndex(bars.ts[t[:, 2]], tz="UTC"),
                 "entry_price": t[:, 3] / scale,
-                "exit_time": times[t[:, 4]],
+                "exit_time": pd.DatetimeIndex(bars.ts[t[:, 4]], tz="UTC"),
                 "exit_price": t[:, 5] / scale,
-                "exit_reason": labels((t[:, 6] - 1).astype(np.int8), list(EXIT_REASONS[1:])),
+                "exit_reason": labels((t[:, 6] - 1).astype(np.int8), dtype=_names(EXIT_REASONS[1:]), validate=False),
                 "profit": t[:, 7] / unit,
                 "commission": t[:, 8] / unit,
                 "swap": t[:, 9] / unit,

@@ -174,7 +174,7 @@ class Memory:
     def __init__(self, prices: Prices, terms: Terms, *, full: bool) -> None:
         n, days = len(prices.bid_open), len(prices.day_last)
         self._sizes = [days, days, n if full else 0]
-        trades, skips = (max(64, n // 64), max(64, n // 256)) if full else (0, 0)
+        trades, skips = (max(64, n // 16), max(64, n // 64)) if full else (0, 0)
         self.w = self._laid_out(trades, skips)
         w = self.w
         w[state.BARS] = n
