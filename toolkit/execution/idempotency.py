@@ -6,7 +6,6 @@ field lists share one text. Nothing in it comes from a quote: a bar evaluated ag
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,6 +21,11 @@ from toolkit.market import Side
 KEY_VERSION = b"\x01"
 TAG_PREFIX = "q1"
 APP_MAGIC = 0x5EA  # 12 bits, the top of every MT5 magic of ours
+
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_LETTERS = [a + b for a in _BASE32 for b in _BASE32]
+_SHIFTS = range(120, -1, -10)
 
 Word = str | int | bool | Decimal | None
 
@@ -47,7 +51,7 @@ def signal_fingerprint(version_hash: str, words: Mapping[str, Word]) -> str:
         if isinstance(value, float):
             raise RequestError(must_be(f"word {name}", "str, int, bool or Decimal", repr(value), "use Decimal(str(x))"))
         plain[name] = _plain_decimal(value) if isinstance(value, Decimal) else value
-    text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
+    text = _ENCODE(plain)
     return _digest(b"F" + KEY_VERSION, [version_hash, text]).hex()
 
 
@@ -70,7 +74,8 @@ def run_key(
     ordinal
         Counts equal actions of one bar: two reductions in one bar are two intents.
     """
-    moment = to_utc(bar_time).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    m = to_utc(bar_time)
+    moment = f"{m.year:04d}-{m.month:02d}-{m.day:02d}T{m.hour:02d}:{m.minute:02d}:{m.second:02d}.{m.microsecond:06d}Z"
     fields = [str(live_run_id), moment, symbol, side.value, action, str(ordinal), fingerprint]
     return _digest(KEY_VERSION, fields).hex()
 
@@ -96,7 +101,8 @@ def client_tag(key: str, label: str = "") -> ClientTag:
     bits of the hash, a positive 63-bit number.
     """
     digest = hashlib.sha256(key.encode()).digest()
-    text = TAG_PREFIX + base64.b32encode(digest[:16]).decode("ascii").rstrip("=")
+    bits = int.from_bytes(digest[:16], "big") << 2  # 128 bits and 2 of padding: 13 times 10, two base32 letters each
+    text = TAG_PREFIX + "".join([_LETTERS[(bits >> shift) & 1023] for shift in _SHIFTS])
     magic = (APP_MAGIC << 51) | (int.from_bytes(digest[:8], "big") >> 13)
     return ClientTag(text=text, magic=magic, label=label)
 
@@ -107,12 +113,8 @@ def is_our_tag(text: str, magic: int) -> bool:
 
 
 def _digest(prefix: bytes, fields: list[str]) -> bytes:
-    parts = [prefix]
-    for field in fields:
-        raw = field.encode()
-        parts.append(len(raw).to_bytes(4, "big"))
-        parts.append(raw)
-    return hashlib.sha256(b"".join(parts)).digest()
+    raws = [field.encode() for field in fields]
+    return hashlib.sha256(prefix + b"".join([len(raw).to_bytes(4, "big") + raw for raw in raws])).digest()
 
 
 def _plain_decimal(value: Decimal) -> str:

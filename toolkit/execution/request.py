@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from typing import Annotated, Self, TypeAlias
 from uuid import UUID
 
@@ -112,7 +113,7 @@ class _PositionRequest(BaseModel):
     def _head(self) -> str:
         return (
             f'"account_id":"{self.account_id}","symbol":"{self.symbol}","direction":"{self.direction.value}",'
-            f'"position_id":{json.dumps(self.position_id)},'
+            f'"position_id":{_text(self.position_id)},'
         )
 
 
@@ -189,7 +190,7 @@ class CancelRequest(BaseModel):
         """Return the canonical JSON text."""
         return (
             f'{{"account_id":"{self.account_id}","symbol":"{self.symbol}","direction":"{self.direction.value}",'
-            f'"order_id":{json.dumps(self.order_id)},"metadata":{_metadata(self.metadata)},'
+            f'"order_id":{_text(self.order_id)},"metadata":{_metadata(self.metadata)},'
             f'"idempotency_key":{_text(self.idempotency_key)}}}'
         )
 
@@ -259,13 +260,13 @@ def _number(value: Decimal | None) -> str:
     if value is None:
         return "null"
     text = format(value, "f")
-    if "." in text:
+    if "." in text and text[-1] in "0.":
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
 
 
 def _text(value: str | None) -> str:
-    return "null" if value is None else json.dumps(value)
+    return "null" if value is None else encode_basestring_ascii(value)
 
 
 def _metadata(m: RequestMetadata) -> str:
