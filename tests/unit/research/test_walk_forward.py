@@ -18,7 +18,7 @@ from toolkit.research.trial_count import reset_trials, trials
 from toolkit.research.walk_forward import measured_warm_up, spans, walk_forward
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
-from toolkit.strategy import Entry, Lots, StrategySpec
+from toolkit.strategy import Entry, Exit, Lots, StrategySpec
 
 ACCOUNT = PaperAccount("USD", 10_000, commission_per_lot="3.5", day_end="New York + 7")
 GUARDS = Guards(daily_loss_percent=2, cooldown_bars=2)
@@ -125,6 +125,22 @@ def test_warm_up_is_measured_beyond_what_is_declared(ema_cross, year):
         found.append(need)
     assert max(found) > 16
     assert measured_warm_up(spec, year[:400], 1) == 1
+
+
+def test_first_fill_is_at_the_first_open_of_the_span(fixed_pips, year):
+    """A strategy that would enter on every bar enters at each span's first open: not before it, and not a bar later."""
+
+    class Always(fixed_pips):
+        def entry(self, x):
+            return Entry(long=x.close > 0)
+
+        def exit(self, x):
+            return Exit()
+
+    found = walk_forward(Always, year[:3000], grid={"fast": [5, 10]}, train="60D", test="20D", threads=1)
+    assert len(found) == 6
+    for w in found.parts:
+        assert w.backtest.trade_rows()[0]["entry_time"] == w.test_start
 
 
 def test_equity_is_carried_over(walk):
