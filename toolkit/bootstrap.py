@@ -197,7 +197,7 @@ class _Desks:
                 ),
                 failpoint=self._replaced.failpoint,
             )
-            recover(service, self._replaced.clock)
+            recover(service)
         except BaseException:
             platform.close()
             raise

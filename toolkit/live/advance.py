@@ -22,13 +22,13 @@ from toolkit.live.stepping.platform_feed import step_platform
 from toolkit.live.stepping.program import forget, hot_run
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.replay import step_replay
+from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
 from toolkit.store import audit
 from toolkit.store.accounts import may_act
 from toolkit.store.runs import RunRecord, Runs, barrier_runs
 
 MAX_BARS = 1_000
-_UNDER_WAY = frozenset({"NEW", "CLAIMED", "SENDING"})
 
 
 def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int = MAX_BARS) -> Progress:
@@ -139,14 +139,17 @@ def _step(engine: Engine, run: RunRecord, peers: list[RunRecord], limit: int) ->
     unknown = False
     if run.intents_count:
         waiting = unsettled_intents(engine, run.live_run_id)
-        if any(state in _UNDER_WAY for _, _, state in waiting):
+        if any(state in UNDER_WAY for _, _, state in waiting):
             if hot.program.data is not None:
                 # After a kill a paper venue's clock may stand earlier: the order must meet the quote it was made for.
                 cast("ReplayVenue", desk.platform).advance_clock_to(from_ns(hot.state.clock_ns))
             desk.gateway.deliver(run.account_id)
             waiting = unsettled_intents(engine, run.live_run_id)
-            if any(state in _UNDER_WAY for _, _, state in waiting):
+            if any(state in UNDER_WAY for _, _, state in waiting):
                 return Progress(run.status, waiting="delivery")
+        if any(state == "UNKNOWN" for _, _, state in waiting):
+            desk.service.reconcile()
+            waiting = unsettled_intents(engine, run.live_run_id)
         unknown = any(state == "UNKNOWN" for _, _, state in waiting)
     if hot.program.data is None:
         return step_platform(engine, desk, run, hot, limit=limit, unknown=unknown)

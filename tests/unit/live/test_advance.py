@@ -292,23 +292,52 @@ def test_two_hosts_of_one_run_make_no_order_twice(sea: Sea, some_bars: Bars) -> 
     assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
 
 
-def test_with_an_unknown_entry_no_further_entry_is_made(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
-    """An answer that never came is UNKNOWN: the entry is not sent again and no other one follows while it stands."""
+def faulty_sea(make_sea: Callable[..., Sea], *faults: Fault) -> Sea:
+    """Return an engine whose venues follow a script."""
     from toolkit.bootstrap import open_paper_venue
 
-    lost = FaultScript(faults=(Fault(FaultKind.COMMAND_LOST, on="open", at=3),))
-    sea = make_sea(
-        open_platform={"simulated": lambda account, settings: open_paper_venue(account, settings, faults=lost)}
+    script = FaultScript(faults=faults)
+    return make_sea(
+        open_platform={"simulated": lambda account, settings: open_paper_venue(account, settings, faults=script)}
+    )
+
+
+def entry_states(sea: Sea) -> list[str]:
+    """Return the states of all entries, in the order of their bars."""
+    query = select(ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE").order_by(ExecutionIntent.bar_time)
+    with sea.engine.work(write=False) as work:
+        return list(work.connection.execute(query).scalars())
+
+
+def test_a_lost_entry_is_never_sent_again_and_the_run_goes_on(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """No answer and no trace at the venue: the entry ends REJECTED on evidence, later entries are made."""
+    sea = faulty_sea(make_sea, Fault(FaultKind.COMMAND_LOST, on="open", at=3))
+    run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:500]))
+    states = entry_states(sea)
+    assert states[:4] == ["FILLED", "FILLED", "REJECTED", "FILLED"]
+    assert run.status == "STOPPED"
+    assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
+
+
+def test_an_entry_accepted_late_is_adopted_and_not_doubled(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """While its answer is UNKNOWN no other entry is made; when the venue fills it after all, the trade is the run's."""
+    sea = faulty_sea(make_sea, Fault(FaultKind.LATE_ACCEPTANCE, on="open", at=3, seconds=5 * 3600))
+    run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:500]))
+    assert run.status == "STOPPED", run.last_error
+    assert "UNKNOWN" not in entry_states(sea)
+    assert events(sea, "late_fill_adopted") or entry_states(sea)[2] == "FILLED"
+    assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
+
+
+def test_an_answer_that_was_lost_is_found_again(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """Carried out but unanswered: the position is found by our tag, and the trades are those of the backtest."""
+    sea = faulty_sea(
+        make_sea,
+        Fault(FaultKind.ANSWER_LOST, on="open", at=2),
+        Fault(FaultKind.ANSWER_LOST, on="close", at=2),
     )
     bars = some_bars[:500]
     run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), bars))
-    with sea.engine.work(write=False) as work:
-        states = list(
-            work.connection.execute(
-                select(ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE").order_by(ExecutionIntent.bar_time)
-            ).scalars()
-        )  # fmt: skip
-    assert states[:3] == ["FILLED", "FILLED", "UNKNOWN"]
-    assert "FILLED" not in states[3:]
-    assert run.status == "STOPPED"
+    assert run.status == "STOPPED", run.last_error
+    assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
     assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0

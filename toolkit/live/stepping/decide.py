@@ -42,6 +42,7 @@ class Orders:
 
     intents: list[IntentRecord] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
+    then_enter: bool = False  # the decision's entry follows once the exit is filled
 
     def __bool__(self) -> bool:
         return bool(self.intents or self.skips)
@@ -81,20 +82,22 @@ def carry_out(
 ) -> Orders:
     """Plan the orders of one decision: first the exit, then the entry, as in a backtest.
 
-    An opposite entry waits for its exit: its intent names the exit, and is denied unless that is filled.
+    An opposite entry waits for its exit (``then_enter``): it is planned again, at the same quote, when that is filled.
     """
     orders = Orders()
     held = positions.one
-    exit_intent: IntentRecord | None = None
+    sign = rules.entry_side(decision.code)
     if held is not None:
         reason = rules.exit_reason(held.side.sign, decision.code)
         if reason == rules.REVERSE and not program.reverse:
             reason = rules.NO_EXIT
         if reason == rules.NO_EXIT:
             return orders
-        exit_intent = close_intent(program, run, held, decision, rules.EXIT_REASONS[reason], moment.now, principal)
-        orders.intents.append(exit_intent)
-    sign = rules.entry_side(decision.code)
+        orders.intents.append(
+            close_intent(program, run, held, decision, rules.EXIT_REASONS[reason], moment.now, principal)
+        )
+        orders.then_enter = sign != 0 and moment.entries_allowed
+        return orders
     if sign == 0:
         return orders
     side = Side.BUY if sign > 0 else Side.SELL
@@ -102,7 +105,7 @@ def carry_out(
         orders.skips.append(Skip(side, "entries_not_allowed", moment.why_not))
         return orders
     try:
-        orders.intents.append(_entry_intent(program, run, decision, side, moment, principal, exit_intent))
+        orders.intents.append(_entry_intent(program, run, decision, side, moment, principal))
     except EntrySkipped as skipped:
         orders.skips.append(Skip(side, skipped.code, str(skipped)))
     return orders
@@ -160,7 +163,6 @@ def _entry_intent(
     side: Side,
     moment: Moment,
     principal: Principal,
-    exit_intent: IntentRecord | None,
 ) -> IntentRecord:
     instrument, sign = program.instrument, side.sign
     quote_points = instrument.to_points(moment.quote.price_for(side))
@@ -193,8 +195,6 @@ def _entry_intent(
         fingerprint=fingerprint,
     )
     terms: dict[str, Any] = {}
-    if exit_intent is not None:
-        terms["after_intent"] = str(exit_intent.intent_id)
     if moment.cooldown_from is not None:
         terms["cooldown_from"] = moment.cooldown_from.isoformat()
     risk = program.spec.risk
@@ -216,7 +216,6 @@ def _entry_intent(
         signal_id=_signal_id(decision),
         reason="entry",
         idempotency_key=key,
-        refuse_unsizable=exit_intent is None,
         terms=terms,
     )
     return make_entry(built, key=key, fingerprint=fingerprint, principal=principal, now=moment.now, bar_time=bar_time)

@@ -24,6 +24,7 @@ from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.reverse import enter_after_exit
 from toolkit.live.stepping.run_book import Positions, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Bars, Timeframe
@@ -35,13 +36,14 @@ from toolkit.store.runs import RunRecord, Runs, add_event
 _SEEN: Any = BarSeen.__table__
 _EQUITY_EVERY_SECONDS = 60.0
 _GAP_BARS = 3
+_RECONCILE_SECONDS = 15.0
 
 
 def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
     """Take the bars that have closed since the cursor, act on the newest, and keep an eye on quote and book."""
-    if not hot.synced:
-        desk.service.sync_book()
-        hot.synced = True
+    _keep_book(engine, desk, hot)
+    if hot.state.entry is not None:
+        return _second_half(engine, desk, run, hot, unknown)
     first = run.cursor is None
     after = _history_start(desk, run, hot) if first else run.cursor
     try:
@@ -50,7 +52,6 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
         return _dirty(engine, run, str(error))
     if bars is None:
         return _between_bars(engine, desk, run, hot)
-    desk.service.sync_book()
     positions = load_positions(engine, run, hot)
     step = Step(market_time=desk.platform.now())
     _note_gap(run, bars, step)
@@ -61,10 +62,31 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
     _mark_day(engine, desk, hot, positions, bars, step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
     _keep_bars(engine, desk, run, bars)
-    commit_step(engine, run, hot, positions, step)
+    if step.orders.then_enter and run.stage != "shadow":
+        hot.state = replace(hot.state, entry=decisions[-1])
+    run = commit_step(engine, run, hot, positions, step)
     if step.orders.intents:
         desk.gateway.deliver(run.account_id)
+    if hot.state.entry is not None:
+        second = _second_half(engine, desk, run, hot, unknown)
+        return replace(second, bars=step.bars, orders=second.orders + len(step.orders.intents))
     return Progress(run.status, step.bars, orders=len(step.orders.intents))
+
+
+def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, unknown: bool) -> Progress:
+    return enter_after_exit(
+        engine, desk, run, hot, lambda held, _: _moment(engine, desk, run, hot, held, unknown, stale=False)
+    )
+
+
+def _keep_book(engine: Engine, desk: Desk, hot: Hot) -> None:
+    """Book what happened at the platform; now and then settle everything that is half-way there."""
+    now = engine.clock.monotonic()
+    if now - hot.reconciled_at >= _RECONCILE_SECONDS:
+        desk.service.reconcile()
+        hot.reconciled_at = now
+    else:
+        desk.service.sync_book()
 
 
 def _history_start(desk: Desk, run: RunRecord, hot: Hot) -> Any:
@@ -172,14 +194,13 @@ def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     """Say that we live, look at the quote and the book, and tell the page the equity now and then."""
     now = engine.now()
     try:
-        report = desk.service.sync_book()
         quote = desk.platform.quote(run.symbol)
     except QuoteError:
         return Progress(run.status, waiting="feed")
     due = engine.clock.monotonic() - hot.last_equity_event >= _EQUITY_EVERY_SECONDS
     with engine.work(engine.service) as work:
         Runs(work.connection, engine.service).beat(run.live_run_id, now)
-        if due or report.changes:
+        if due:
             hot.last_equity_event = engine.clock.monotonic()
             program = hot.program
             positions = load_positions(engine, run, hot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -77,7 +77,8 @@ class Hot:
     driver: Incremental
     next_row: int = 0
     synced: bool = False
-    last_equity_event: float = field(default=-1e9)
+    last_equity_event: float = -1e9
+    reconciled_at: float = -1e9
 
 
 def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:

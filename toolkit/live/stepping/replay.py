@@ -20,6 +20,7 @@ from toolkit.live.stepping.decide import Moment, carry_out
 from toolkit.live.stepping.ending import finish
 from toolkit.live.stepping.program import Hot, ReplayData
 from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.reverse import enter_after_exit
 from toolkit.live.stepping.run_book import Positions, equity_at_first_open, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Rate
@@ -47,6 +48,8 @@ def step_replay(
         raise AssertionError("a replay has its bars")
     venue = cast("ReplayVenue", desk.platform)
     _catch_up(desk, venue, hot)
+    if hot.state.entry is not None:
+        return _second_half(engine, desk, run, hot, data, unknown)
     positions = load_positions(engine, run, hot)
     step = Step()
     last_row = len(data.ts) - 1
@@ -73,13 +76,24 @@ def step_replay(
         step.market_time = moment.quote.ts
         step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if step.orders:
-            commit_step(engine, run, hot, positions, step)
+            if step.orders.then_enter and run.stage != "shadow":
+                hot.state = replace(hot.state, entry=decision)
+            run = commit_step(engine, run, hot, positions, step)
             if step.orders.intents:
                 desk.gateway.deliver(run.account_id)
+            if hot.state.entry is not None:
+                second = _second_half(engine, desk, run, hot, data, unknown)
+                return replace(second, bars=step.bars, orders=second.orders + len(step.orders.intents))
             return Progress(run.status, step.bars, orders=len(step.orders.intents))
         if step.bars >= limit:
             commit_step(engine, run, hot, positions, step)
             return Progress(run.status, step.bars)
+
+
+def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, data: ReplayData, unknown: bool) -> Progress:
+    return enter_after_exit(
+        engine, desk, run, hot, lambda held, decision: _moment(engine, desk, hot, data, held, decision, unknown)
+    )
 
 
 def _catch_up(desk: Desk, venue: ReplayVenue, hot: Hot) -> None:
