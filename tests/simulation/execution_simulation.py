@@ -562,7 +562,15 @@ class World:
 
     def set_status(self, status: str) -> None:
         """Stop the run, or let it run again."""
-        self.memory.runs[RUN] = replace(self.memory.runs[RUN], status=status)
+        if isinstance(self.memory, MemoryStore):
+            self.memory.runs[RUN] = replace(self.memory.runs[RUN], status=status)
+            return
+        from sqlalchemy import update
+
+        from toolkit.store.models import LiveRun
+
+        with self.memory.engine.begin() as connection:
+            connection.execute(update(LiveRun).where(LiveRun.live_run_id == RUN).values(status=status))
 
     def memory_account(self) -> AccountRecord:
         """The account as it is now."""

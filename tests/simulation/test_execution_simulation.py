@@ -8,7 +8,7 @@ from pathlib import Path
 
 import execution_simulation
 import pytest
-from execution_simulation import Violation, run_seed
+from execution_simulation import ACCOUNT, MAX_OPEN, OWNER, RUN, Violation, run_seed
 
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger import memory, submit
@@ -26,6 +26,30 @@ def test_fresh_seeds_hold_every_invariant(first):
     """I1 to I8 hold after every step and once the world is calm; a failure names the seed that replays it."""
     for seed in range(first, first + min(CHUNK, FIRST + SEEDS - first)):
         run_seed(seed)
+
+
+SQL_SEEDS = int(os.environ.get("SEATRIAL_SIMULATION_SQL_SEEDS", "20"))
+
+
+@pytest.mark.parametrize("seed", range(SQL_SEEDS))
+def test_seeds_hold_on_sqlite(sqlite_database, seed):
+    """The same world over the real tables; synchronisation is off, because nobody pulls the plug here."""
+    from execution_desk import sql_desk
+    from sqlalchemy import event
+
+    from toolkit.risk.guardrails import Guards
+
+    @event.listens_for(sqlite_database, "connect")
+    def _quick(connection, _record):
+        connection.execute("PRAGMA synchronous=OFF")
+
+    sqlite_database.dispose()
+
+    def make_store():
+        guards = json.dumps(Guards(max_open_per_symbol=MAX_OPEN).facts())
+        return sql_desk(sqlite_database, guards, ids=(OWNER, ACCOUNT, RUN)).store
+
+    run_seed(2_000_000 + seed, make_store=make_store)
 
 
 @pytest.mark.parametrize("seed", PAST)

@@ -327,15 +327,16 @@ def memory_desk(guards_json: str = "{}") -> Desk:
     return Desk(store, clock, ScriptedPlatform(clock), principal, account_id, run_id)
 
 
-def sql_desk(engine: Any, guards_json: str = "{}") -> Desk:
-    """A desk on a database."""
+def sql_desk(engine: Any, guards_json: str = "{}", ids: tuple[UUID, UUID, UUID] | None = None) -> Desk:
+    """A desk on a database; ``ids`` are those of owner, account and run."""
     from toolkit.store import models
     from toolkit.store.intents import SqlIntentStore
     from toolkit.store.unit_of_work import UnitOfWork
 
     clock = ManualClock(START)
-    principal = Principal(uuid4(), "trader")
-    account_id, run_id, bot_id, version_id = (uuid4() for _ in range(4))
+    owner_id, account_id, run_id = ids or (uuid4(), uuid4(), uuid4())
+    principal = Principal(owner_id, "trader")
+    bot_id, version_id = uuid4(), uuid4()
     with UnitOfWork(engine, principal) as work:
         add = work.session.add
         add(models.User(user_id=principal.user_id, name="trader", created_at=START))
