@@ -304,7 +304,9 @@ def faulty_sea(make_sea: Callable[..., Sea], *faults: Fault) -> Sea:
 
 def entry_states(sea: Sea) -> list[str]:
     """Return the states of all entries, in the order of their bars."""
-    query = select(ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE").order_by(ExecutionIntent.bar_time)
+    query = (
+        select(ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE").order_by(ExecutionIntent.bar_time)
+    )
     with sea.engine.work(write=False) as work:
         return list(work.connection.execute(query).scalars())
 

@@ -88,10 +88,14 @@ def test_ai_signal_with_the_same_id_and_other_words_is_a_conflict(quoted: Sea) -
         ({"stop_loss": Decimal("1.2000")}, AiRules(), "stop_loss must be below"),
     ],
 )
-def test_ai_signal_that_breaks_a_rule_is_refused(quoted: Sea, changed: dict[str, Any], rules: AiRules, words: str) -> None:
+def test_ai_signal_that_breaks_a_rule_is_refused(
+    quoted: Sea, changed: dict[str, Any], rules: AiRules, words: str
+) -> None:
     """Each rule is named with its remedy, and nothing is written."""
     with pytest.raises(RequestError, match=words):
-        execute_ai_trade(quoted.engine, quoted.engine.principal, signal(quoted, **changed), account="paper-1", rules=rules)
+        execute_ai_trade(
+            quoted.engine, quoted.engine.principal, signal(quoted, **changed), account="paper-1", rules=rules
+        )
     with quoted.engine.work(write=False) as work:
         assert len(work.connection.execute(select(ExecutionIntent.intent_id)).all()) == 1
 

@@ -64,7 +64,9 @@ def test_bar_by_bar_it_makes_the_trades_of_a_backtest(live: tuple[Sea, Any, Any]
     start = from_ns(int(some_bars.ts[WARM]))
     mine = sea.trades(run)
     # The model's account differs by what it won before the run began, so sizes are compared by risk, not by lots.
-    expected = [{**t, "lots": None, "profit": None} for t in model if t["entry_time"] > start and t["exit_time"] < from_ns(int(some_bars.ts[last]))]
+    end = from_ns(int(some_bars.ts[last]))
+    shared = [t for t in model if t["entry_time"] > start and t["exit_time"] < end]
+    expected = [{**t, "lots": None, "profit": None} for t in shared]
     got = [{**t, "lots": None, "profit": None} for t in mine]
     assert len(expected) >= 8
     assert first_difference(expected, got) is None
@@ -108,7 +110,8 @@ def test_stage_a_shadow_decides_and_sends_nothing(sea: Sea, some_bars: Bars) -> 
     one = sea.run(version, account, some_bars, stage="shadow")
     two = sea.run(sea.version(EmaCross(fast=15), some_bars), account, some_bars, stage="shadow")
     for _ in range(2_000):
-        if all([advance(sea.engine, r.live_run_id, r.account_id).ended for r in (one, two)]):
+        steps = [advance(sea.engine, r.live_run_id, r.account_id) for r in (one, two)]
+        if all(step.ended for step in steps):
             break
     assert kinds(sea).count("shadow_signal") > 20
     assert sea.read(one).intents_count == 0 and sea.trades(two) == []

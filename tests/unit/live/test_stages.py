@@ -93,7 +93,13 @@ def test_stage_real_needs_an_armed_account_and_a_typed_confirmation(sea: Sea, so
         Accounts(work.connection, sea.engine.principal).arm(account.account_id, until, sea.engine.now())
         work.commit()
     fresh = advance_stage(
-        sea.engine, sea.engine.principal, run.live_run_id, account="live-1", rules=rules, confirm="live-1", capital=Decimal(500)
+        sea.engine,
+        sea.engine.principal,
+        run.live_run_id,
+        account="live-1",
+        rules=rules,
+        confirm="live-1",
+        capital=Decimal(500),
     )
     assert fresh.stage == "real"
 
