@@ -76,3 +76,44 @@ def open_paper(
         out.print(
             f"paper account {account.name} is open: {balance} {account.currency}, leverage {leverage}", markup=False
         )
+
+
+@app.command("arm")
+def arm(
+    name: Name,
+    home: Home = None,
+    minutes: Annotated[int, typer.Option(help="How long it may trade real money.", min=1, max=7 * 24 * 60)] = 60,
+    confirm: Annotated[
+        str, typer.Option(help="The account's name again, typed.", prompt="type the account's name")
+    ] = "",
+) -> None:
+    """Let a real account trade for a while; only its owner, a person, may."""
+    from datetime import timedelta
+
+    from toolkit.errors import StageRefused, must_be
+    from toolkit.store.accounts import Accounts
+
+    with engine_of(home) as engine, engine.work() as work:
+        accounts = Accounts(work.connection, engine.principal)
+        account = accounts.find(name)
+        if confirm != account.name:
+            raise StageRefused(
+                must_be("confirmation", f"the account's name {account.name!r}", repr(confirm), "type it")
+            )
+        until = engine.now() + timedelta(minutes=minutes)
+        accounts.arm(account.account_id, until, engine.now())
+        work.commit()
+        out.print(f"{account.name} may trade until {until:%Y-%m-%d %H:%M} UTC", markup=False)
+
+
+@app.command("disarm")
+def disarm(name: Name, home: Home = None) -> None:
+    """Take a real account's permission back."""
+    from toolkit.store.accounts import Accounts
+
+    with engine_of(home) as engine, engine.work() as work:
+        accounts = Accounts(work.connection, engine.principal)
+        account = accounts.find(name)
+        accounts.arm(account.account_id, None, engine.now())
+        work.commit()
+        out.print(f"{account.name} may not trade real money any more", markup=False)

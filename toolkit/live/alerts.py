@@ -125,11 +125,12 @@ def find_alerts(engine: Engine, principal: Principal, limits: AlertLimits) -> li
             if now - since > limits.unknown_after:
                 what = f"{intent.action} {intent.side} {intent.symbol} is {intent.state} since {since.isoformat()}"
                 found.append(Alert(f"unknown:{intent.intent_id}", "error", "an order's fate is not known", what))
-        for trip in db.execute(select(_TRIPS).where(_TRIPS.c.account_id.in_(mine), _TRIPS.c.reset_at.is_(None))):
-            if now - trip.tripped_at <= timedelta(days=1):
-                found.append(
-                    Alert(f"trip:{trip.trip_id}", "warning", f"guardrail {trip.rule} denied an entry", trip.reason)
-                )
+        trips = select(_TRIPS).where(_TRIPS.c.account_id.in_(mine), _TRIPS.c.reset_at.is_(None))
+        found.extend(
+            Alert(f"trip:{trip.trip_id}", "warning", f"guardrail {trip.rule} denied an entry", trip.reason)
+            for trip in db.execute(trips)
+            if now - trip.tripped_at <= timedelta(days=1)
+        )
     return found
 
 
