@@ -30,6 +30,8 @@ from toolkit.store.engine import open_database
 from toolkit.store.intents import SqlIntentStore
 from toolkit.store.runs import priced_runs
 from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.telemetry.metrics import Metrics
+from toolkit.telemetry.service_watch import TelemetryWatch
 
 __all__ = ["Engine", "build", "venue_path"]
 
@@ -147,6 +149,7 @@ class _Desks:
         self._platforms = {**_PLATFORMS, **(replaced.open_platform or {})}
         self._open: dict[UUID, Desk] = {}
         self._guard = threading.RLock()
+        self._metrics = Metrics()
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
     def open(self, account_id: UUID) -> Desk:
@@ -196,6 +199,7 @@ class _Desks:
                     lease_seconds=self._settings.lease_seconds,
                 ),
                 failpoint=self._replaced.failpoint,
+                watch=TelemetryWatch(account_id, self._metrics),
             )
             recover(service)
         except BaseException:

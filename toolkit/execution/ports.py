@@ -9,6 +9,7 @@ sees an exception is tempted to send again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -330,3 +331,30 @@ class ExecutionGateway(Protocol):
 
     def deliver(self, account_id: UUID) -> Sequence[UUID]:
         """Hand over what the outbox holds for the account, in order; return the intents handed over."""
+
+
+class ServiceWatch(Protocol):
+    """Who is told what a TradeService does, for logs and metrics; it must not raise and decides nothing."""
+
+    def executing(self, intent_id: UUID, live_run_id: UUID | None, signal_id: str) -> AbstractContextManager[None]:
+        """Surround the carrying out of one intent."""
+
+    def carried_out(self, action: str, state: str, reason: str, attempt: int) -> None:
+        """Tell where an intent stands after a call."""
+
+    def sent(self, platform: str, outcome: str, seconds: float) -> None:
+        """Tell how the platform answered one command, and after how long."""
+
+
+class NoWatch:
+    """Tells nobody."""
+
+    def executing(self, intent_id: UUID, live_run_id: UUID | None, signal_id: str) -> AbstractContextManager[None]:
+        """Surround nothing."""
+        return nullcontext()
+
+    def carried_out(self, action: str, state: str, reason: str, attempt: int) -> None:
+        """Do nothing."""
+
+    def sent(self, platform: str, outcome: str, seconds: float) -> None:
+        """Do nothing."""

@@ -17,7 +17,7 @@ from toolkit.errors import NotFound, WrongAccount
 from toolkit.execution.intents import BARRIER_STATES, Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import IntentStore
-from toolkit.execution.ports import TradingPlatform
+from toolkit.execution.ports import NoWatch, ServiceWatch, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.recovery.book_sync import BookSync, SyncReport
 from toolkit.execution.recovery.reconcile import Reconciler, ReconcileReport
@@ -55,6 +55,8 @@ class TradeService:
         Runaway guards of the account; 0 switches one off.
     failpoint
         Called with the name of each point between two durable steps; for tests.
+    watch
+        Told what the service does, for logs and metrics (`toolkit.telemetry.service_watch.TelemetryWatch`).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TradeService:
         orders_per_minute: int = 0,
         price_collar_percent: Decimal = Decimal(0),
         failpoint: Callable[[str], None] = no_failpoint,
+        watch: ServiceWatch | None = None,
     ) -> None:
         self.platform = platform
         self.store = store
@@ -90,6 +93,7 @@ class TradeService:
             self.lease,
             RunawayGuard(orders_per_minute, price_collar_percent),
             failpoint,
+            watch or NoWatch(),
         )
         self._turn = RLock()
         self._instruments: dict[str, Instrument] = {}
@@ -139,7 +143,11 @@ class TradeService:
             if intent.state is not IntentState.NEW:
                 self._mark_handed_over(intent, outbox_id)
                 return intent
-            return self._handlers[intent.action](intent, outbox_id)
+            watch = self.context.watch
+            with watch.executing(intent_id, intent.live_run_id, intent.signal_id):
+                after = self._handlers[intent.action](intent, outbox_id)
+                watch.carried_out(after.action.value, after.state.value, after.reason, after.attempt)
+            return after
 
     def execute_trade(self, intent: IntentRecord, outbox_id: int | None = None) -> IntentRecord:
         """Open a position or place a pending order, at most once."""

@@ -53,8 +53,27 @@ def configure_logging(level: str = "INFO", *, stream: TextIO | None = None, as_j
 
 
 def get_logger(name: str) -> Any:
-    """Return a logger that names its part of the toolkit in every line."""
-    return structlog.get_logger().bind(logger=name)
+    """Return a logger that names its part of the toolkit in every line; silent until `configure_logging` was called.
+
+    A notebook that never asked for log lines gets none.
+    """
+    return _Lazy(name)
+
+
+class _Lazy:
+    """Looks the configuration up at each line, so that loggers made at import follow it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, level: str) -> Any:
+        if not structlog.is_configured():
+            return _nothing
+        return getattr(structlog.get_logger().bind(logger=self._name), level)
+
+
+def _nothing(*_words: Any, **_values: Any) -> None:
+    return None
 
 
 @contextmanager

@@ -85,6 +85,14 @@ def test_what_is_not_secret_stays_readable():
     assert redact_text("sent 0.5 lots at 1.10010") == "sent 0.5 lots at 1.10010"
 
 
+def test_nothing_is_written_until_logging_is_configured(capsys):
+    """A notebook that never asked for log lines gets none."""
+    structlog.reset_defaults()
+    get_logger("x").warning("quiet")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
 def test_an_unknown_level_is_refused():
     """The message names the levels and the setting."""
     with pytest.raises(ValueError, match="SEATRIAL_LOG_LEVEL"):

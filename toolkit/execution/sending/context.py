@@ -12,7 +12,7 @@ from toolkit.errors import NotFound
 from toolkit.execution.ledger.bookkeeping import TradeChange
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.store import IntentStore, Transaction
-from toolkit.execution.ports import TradingPlatform
+from toolkit.execution.ports import ServiceWatch, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.sending.answer import trade_events
 from toolkit.execution.sending.lease import LeaseKeeper
@@ -71,6 +71,7 @@ class ServiceContext:
     lease: LeaseKeeper
     runaway: RunawayGuard
     failpoint: Callable[[str], None]
+    watch: ServiceWatch
 
     def fresh(self, work: Transaction, intent_id: UUID) -> IntentRecord:
         """Return an intent as it is inside this transaction."""

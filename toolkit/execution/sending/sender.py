@@ -66,7 +66,9 @@ class Sender:
         if sending.action.is_entry:
             c.runaway.sent(started)
         answer = self._send(command)
-        latency_ms = round((c.clock.monotonic() - started) * 1000)
+        spent = c.clock.monotonic() - started
+        c.watch.sent(c.platform.name, answer.outcome.value, spent)
+        latency_ms = round(spent * 1000)
         c.failpoint("FP5_answered")
         deals = self._deals_of(sending, command, answer)
         c.failpoint("FP6_deals_read")
