@@ -5,34 +5,28 @@ Records and tables have the same field names, so mapping is by name. Statements 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ClauseElement,
-    ColumnElement,
-    Connection,
     Dialect,
     Engine,
     Select,
     Table,
     bindparam,
-    insert,
     literal,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from toolkit.errors import NotFound
-from toolkit.execution.intents import Action, IntentState
+from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import (
     AccountRecord,
     EquityMarkRecord,
@@ -49,12 +43,9 @@ from toolkit.execution.ledger.records import (
     TripRecord,
 )
 from toolkit.execution.principal import Principal
-from toolkit.market import Side
 from toolkit.store import audit, models
-from toolkit.store.statements import Statement
+from toolkit.store.rows import RecordTables, equals, select_by, statement, to_row
 from toolkit.store.unit_of_work import UnitOfWork
-
-R = TypeVar("R")
 
 
 def _table(model: type[models.Base]) -> Table:
@@ -79,64 +70,6 @@ TRIPS = _table(models.GuardrailTrip)
 MARKS = _table(models.EquityMark)
 RUN_EVENTS = _table(models.RunEvent)
 
-_ENUMS: dict[str, type[Action] | type[Side] | type[IntentState]] = {
-    "action": Action,
-    "side": Side,
-    "state": IntentState,
-}
-_FIELDS: dict[type[Any], tuple[str, ...]] = {}
-_ENUM_FIELDS: dict[type[Any], tuple[tuple[int, str], ...]] = {}
-_STATEMENTS: dict[Hashable, Statement] = {}
-
-
-def _names(record: type[Any]) -> tuple[str, ...]:
-    names = _FIELDS.get(record)
-    if names is None:
-        names = _FIELDS[record] = tuple(f.name for f in fields(record))
-        _ENUM_FIELDS[record] = tuple((i, n) for i, n in enumerate(names) if n in _ENUMS)
-    return names
-
-
-def _to_record(record: type[R], row: list[Any]) -> R:
-    names = _names(record)
-    for i, name in _ENUM_FIELDS[record]:
-        row[i] = _ENUMS[name](row[i])
-    return record(**dict(zip(names, row, strict=True)))
-
-
-def _to_row(record: Any) -> dict[str, Any]:
-    kind = type(record)
-    values = {name: getattr(record, name) for name in _names(kind)}
-    for _, name in _ENUM_FIELDS[kind]:
-        values[name] = values[name].value
-    for name in ("terms", "data"):
-        if name in values:
-            values[name] = dict(values[name])
-    return values
-
-
-def _statement(key: Hashable, make: Callable[[Dialect], ClauseElement]) -> Statement:
-    known = _STATEMENTS.get(key)
-    if known is None:
-        known = _STATEMENTS[key] = Statement(make)
-    return known
-
-
-def _equals(table: Table, names: tuple[str, ...]) -> list[ColumnElement[bool]]:
-    return [table.c[name] == bindparam(name, type_=table.c[name].type) for name in names]
-
-
-def _values(table: Table, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: bindparam(name, type_=table.c[name].type) for name in names}
-
-
-def _select(table: Table, record: type[Any], *keys: str) -> Select[Any]:
-    return select(*(table.c[name] for name in _names(record))).where(*_equals(table, keys))
-
-
-def _insert_for(dialect: Dialect) -> Callable[[Table], Any]:
-    return pg_insert if dialect.name == "postgresql" else sqlite_insert
-
 
 class SqlIntentStore:
     """Opens transactions of execution on a database; see `toolkit.execution.ledger.store.IntentStore`."""
@@ -151,71 +84,12 @@ class SqlIntentStore:
             yield SqlTransaction(work)
 
 
-class SqlTransaction:
+class SqlTransaction(RecordTables):
     """Execution's tables inside one unit of work; see `toolkit.execution.ledger.store.Transaction`."""
-
-    def __init__(self, work: UnitOfWork) -> None:
-        self._work = work
-
-    @property
-    def _db(self) -> Connection:
-        return self._work.connection
 
     def commit(self) -> None:
         """Make everything durable."""
         self._work.commit()
-
-    def _all(self, record: type[R], key: Hashable, query: Callable[[], Select[Any]], **values: Any) -> list[R]:
-        statement = _statement(key, lambda _dialect: query())
-        return [_to_record(record, row) for row in statement.rows(self._db, values)]
-
-    def _one(self, record: type[R], table: Table, *, lock: bool = False, **keys: Any) -> R | None:
-        names = tuple(keys)
-
-        def make(_dialect: Dialect) -> ClauseElement:
-            query = _select(table, record, *names)
-            return query.with_for_update() if lock else query
-
-        rows = _statement((record, names, lock), make).rows(self._db, keys)
-        return _to_record(record, rows[0]) if rows else None
-
-    def _insert(self, table: Table, values: Mapping[str, Any]) -> None:
-        names = tuple(values)
-        # inline: no RETURNING for a number nobody asks for
-        _statement(("insert", table.name, names), lambda _d: insert(table).inline().values(_values(table, names))).run(
-            self._db, values
-        ).close()
-
-    def _upsert(self, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> None:
-        names = tuple(values)
-
-        def make(dialect: Dialect) -> ClauseElement:
-            row: Any = _insert_for(dialect)(table).inline().values(_values(table, names))
-            changed = {name: row.excluded[name] for name in names if name not in keys}
-            statement: ClauseElement = row.on_conflict_do_update(index_elements=list(keys), set_=changed)
-            return statement
-
-        _statement(("upsert", table.name, names), make).run(self._db, values).close()
-
-    def _insert_new(self, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> bool:
-        names = tuple(values)
-
-        def make(dialect: Dialect) -> ClauseElement:
-            row: Any = _insert_for(dialect)(table).inline().values(_values(table, names))
-            statement: ClauseElement = row.on_conflict_do_nothing(index_elements=list(keys))
-            return statement
-
-        return _statement(("insert_new", table.name, names), make).changed(self._db, values) == 1
-
-    def _update(self, table: Table, where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-        keys, names = tuple(where), tuple(changes)
-
-        def make(_dialect: Dialect) -> ClauseElement:
-            compared = [table.c[k] == bindparam(f"was_{k}", type_=table.c[k].type) for k in keys]
-            return update(table).where(*compared).values(_values(table, names))
-
-        values = {f"was_{key}": value for key, value in where.items()} | dict(changes)
-        return _statement(("update", table.name, keys, names), make).changed(self._db, values)
 
     # intents
     def intent(self, intent_id: UUID) -> IntentRecord | None:
@@ -247,32 +121,32 @@ class SqlTransaction:
         def query() -> Select[Any]:
             # one comparison per state, because a list of changing length cannot be compiled once
             anyone = or_(*(INTENTS.c.state == literal(state) for state in wanted))
-            found = _select(INTENTS, IntentRecord, "account_id").where(anyone)
+            found = select_by(INTENTS, IntentRecord, "account_id").where(anyone)
             return found.order_by(INTENTS.c.created_at, INTENTS.c.intent_id)
 
         return self._all(IntentRecord, ("intents_in", wanted), query, account_id=account_id) if wanted else []
 
     def insert_intent(self, intent: IntentRecord) -> None:
         """Insert a row."""
-        self._insert(INTENTS, _to_row(intent))
+        self._insert(INTENTS, to_row(intent))
 
     def replace_intent(self, before: IntentRecord, after: IntentRecord) -> bool:
         """Compare state, token and version, then set, in one statement."""
-        old, new = _to_row(before), _to_row(after)
+        old, new = to_row(before), to_row(after)
         changed = {name: value for name, value in new.items() if value != old[name]}
         where = {name: old[name] for name in ("intent_id", "state", "token", "version")}
         return self._update(INTENTS, where, changed) == 1
 
     def append_event(self, event: IntentEventRecord) -> None:
         """Append one row of history."""
-        self._insert(EVENTS, _to_row(event))
+        self._insert(EVENTS, to_row(event))
 
     def events(self, intent_id: UUID) -> list[IntentEventRecord]:
         """Return an intent's history, oldest first."""
         return self._all(
             IntentEventRecord,
             "events",
-            lambda: _select(EVENTS, IntentEventRecord, "intent_id").order_by(EVENTS.c.seq),
+            lambda: select_by(EVENTS, IntentEventRecord, "intent_id").order_by(EVENTS.c.seq),
             intent_id=intent_id,
         )
 
@@ -283,7 +157,7 @@ class SqlTransaction:
 
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
-        self._upsert(LEASES, ("account_id",), _to_row(lease))
+        self._upsert(LEASES, ("account_id",), to_row(lease))
 
     # outbox
     def add_outbox(self, account_id: UUID, intent_id: UUID, key: str, body: str, at: datetime) -> None:
@@ -307,7 +181,7 @@ class SqlTransaction:
             OutboxRecord,
             ("unpublished", limit),
             lambda: (
-                _select(OUTBOX, OutboxRecord, "account_id")
+                select_by(OUTBOX, OutboxRecord, "account_id")
                 .where(OUTBOX.c.published_at.is_(None))
                 .order_by(OUTBOX.c.outbox_id)
                 .limit(limit)
@@ -317,7 +191,7 @@ class SqlTransaction:
 
     def mark_published(self, outbox_id: int, at: datetime) -> None:
         """Note that a pointer was handed over."""
-        _statement(
+        statement(
             "mark_published",
             lambda _d: (
                 update(OUTBOX)
@@ -336,7 +210,7 @@ class SqlTransaction:
     # book
     def insert_order(self, order: OrderRecord) -> None:
         """Insert what is about to be sent."""
-        self._insert(ORDERS, _to_row(order))
+        self._insert(ORDERS, to_row(order))
 
     def update_order(self, intent_id: UUID, attempt: int, changes: Mapping[str, Any]) -> None:
         """Write the platform's answer to what was sent."""
@@ -347,27 +221,27 @@ class SqlTransaction:
         return self._all(
             OrderRecord,
             "orders",
-            lambda: _select(ORDERS, OrderRecord, "intent_id").order_by(ORDERS.c.attempt),
+            lambda: select_by(ORDERS, OrderRecord, "intent_id").order_by(ORDERS.c.attempt),
             intent_id=intent_id,
         )
 
     def add_platform_event(self, event: PlatformEventRecord) -> bool:
         """Insert unless the account already has this kind and id; return whether it was new."""
-        return self._insert_new(PLATFORM_EVENTS, ("account_id", "kind", "platform_id"), _to_row(event))
+        return self._insert_new(PLATFORM_EVENTS, ("account_id", "kind", "platform_id"), to_row(event))
 
     def deal_bodies(self, account_id: UUID, position_id: str) -> list[str]:
         """Return the stored deals of a position, oldest first."""
-        statement = _statement(
+        query = statement(
             "deal_bodies",
             lambda _d: (
                 select(PLATFORM_EVENTS.c.body_json)
                 .where(
-                    *_equals(PLATFORM_EVENTS, ("account_id", "position_id")), PLATFORM_EVENTS.c.kind == literal("deal")
+                    *equals(PLATFORM_EVENTS, ("account_id", "position_id")), PLATFORM_EVENTS.c.kind == literal("deal")
                 )
                 .order_by(PLATFORM_EVENTS.c.event_id)
             ),
         )
-        return [row[0] for row in statement.rows(self._db, {"account_id": account_id, "position_id": position_id})]
+        return [row[0] for row in query.rows(self._db, {"account_id": account_id, "position_id": position_id})]
 
     def known_deals(self, account_id: UUID, deal_ids: Collection[str]) -> set[str]:
         """Return which of these deals are stored already."""
@@ -385,7 +259,7 @@ class SqlTransaction:
     def trades_of_intent(self, intent_id: UUID) -> list[TradeRecord]:
         """Return the trades an intent opened."""
         return self._all(
-            TradeRecord, "trades_of_intent", lambda: _select(TRADES, TradeRecord, "intent_id"), intent_id=intent_id
+            TradeRecord, "trades_of_intent", lambda: select_by(TRADES, TradeRecord, "intent_id"), intent_id=intent_id
         )
 
     def open_trades(self, account_id: UUID) -> list[TradeRecord]:
@@ -394,7 +268,7 @@ class SqlTransaction:
             TradeRecord,
             "open_trades",
             lambda: (
-                _select(TRADES, TradeRecord, "account_id")
+                select_by(TRADES, TradeRecord, "account_id")
                 .where(TRADES.c.status == literal("open"))
                 .order_by(TRADES.c.entry_time, TRADES.c.position_id)
             ),
@@ -403,32 +277,32 @@ class SqlTransaction:
 
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:
         """Return when the run last closed a position of the symbol."""
-        statement = _statement(
+        query = statement(
             "last_exit",
             lambda _d: (
                 select(TRADES.c.exit_time)
-                .where(*_equals(TRADES, ("live_run_id", "symbol")), TRADES.c.status == literal("closed"))
+                .where(*equals(TRADES, ("live_run_id", "symbol")), TRADES.c.status == literal("closed"))
                 .order_by(TRADES.c.exit_time.desc())
                 .limit(1)
             ),
         )
-        rows = statement.rows(self._db, {"live_run_id": live_run_id, "symbol": symbol})
+        rows = query.rows(self._db, {"live_run_id": live_run_id, "symbol": symbol})
         return rows[0][0] if rows else None
 
     def put_trade(self, trade: TradeRecord) -> None:
         """Insert or replace a trade; a position has one trade."""
-        self._upsert(TRADES, ("trade_id",), _to_row(trade))
+        self._upsert(TRADES, ("trade_id",), to_row(trade))
 
     def add_link(self, link: LinkRecord) -> None:
         """Link a trade to its run, once."""
-        self._insert_new(LINKS, ("trade_id",), _to_row(link))
+        self._insert_new(LINKS, ("trade_id",), to_row(link))
 
     def links(self, live_run_id: UUID) -> list[LinkRecord]:
         """Return a run's links, oldest first."""
         return self._all(
             LinkRecord,
             "links",
-            lambda: _select(LINKS, LinkRecord, "live_run_id").order_by(LINKS.c.link_id),
+            lambda: select_by(LINKS, LinkRecord, "live_run_id").order_by(LINKS.c.link_id),
             live_run_id=live_run_id,
         )
 
@@ -441,14 +315,14 @@ class SqlTransaction:
         """Whether the principal owns the account or holds a grant that is not revoked."""
 
         def make(_dialect: Dialect) -> ClauseElement:
-            owns = select(ACCOUNTS.c.account_id).where(*_equals(ACCOUNTS, ("account_id", "owner_id")))
+            owns = select(ACCOUNTS.c.account_id).where(*equals(ACCOUNTS, ("account_id", "owner_id")))
             grant = GRANTS.c.user_id == bindparam("owner_id", type_=GRANTS.c.user_id.type)
             held = select(GRANTS.c.account_id).where(
-                *_equals(GRANTS, ("account_id",)), grant, GRANTS.c.revoked_at.is_(None)
+                *equals(GRANTS, ("account_id",)), grant, GRANTS.c.revoked_at.is_(None)
             )
             return owns.union_all(held).limit(1)
 
-        cursor = _statement("may_act", make).run(self._db, {"account_id": account_id, "owner_id": principal.user_id})
+        cursor = statement("may_act", make).run(self._db, {"account_id": account_id, "owner_id": principal.user_id})
         try:
             return cursor.fetchone() is not None
         finally:
@@ -468,13 +342,13 @@ class SqlTransaction:
 
     def add_realised(self, live_run_id: UUID, amount: Decimal, fills: int, at: datetime) -> None:
         """Add what trades of the run have booked, and count its fills; added in Python, exactly, on a locked row."""
-        statement = _statement(
+        query = statement(
             "realised",
             lambda _d: (
-                select(RUNS.c.realised, RUNS.c.fills_count).where(*_equals(RUNS, ("live_run_id",))).with_for_update()
+                select(RUNS.c.realised, RUNS.c.fills_count).where(*equals(RUNS, ("live_run_id",))).with_for_update()
             ),
         )
-        rows = statement.rows(self._db, {"live_run_id": live_run_id})
+        rows = query.rows(self._db, {"live_run_id": live_run_id})
         if not rows:
             raise NotFound(f"run {live_run_id} does not exist")
         realised, counted = rows[0]
@@ -486,7 +360,7 @@ class SqlTransaction:
         return self._all(
             TripRecord,
             "trips_in_force",
-            lambda: _select(TRIPS, TripRecord, "account_id").where(
+            lambda: select_by(TRIPS, TripRecord, "account_id").where(
                 TRIPS.c.reset_at.is_(None),
                 or_(TRIPS.c.until.is_(None), TRIPS.c.until > bindparam("now", type_=TRIPS.c.until.type)),
             ),
@@ -496,14 +370,14 @@ class SqlTransaction:
 
     def put_trip(self, trip: TripRecord) -> None:
         """Insert or replace a trip."""
-        self._upsert(TRIPS, ("trip_id",), _to_row(trip))
+        self._upsert(TRIPS, ("trip_id",), to_row(trip))
 
     def equity_mark(self, account_id: UUID, scope: str) -> EquityMarkRecord | None:
         """Return the latest mark of a scope."""
         found = self._all(
             EquityMarkRecord,
             "equity_mark",
-            lambda: _select(MARKS, EquityMarkRecord, "account_id", "scope").order_by(MARKS.c.day.desc()).limit(1),
+            lambda: select_by(MARKS, EquityMarkRecord, "account_id", "scope").order_by(MARKS.c.day.desc()).limit(1),
             account_id=account_id,
             scope=scope,
         )
@@ -511,11 +385,11 @@ class SqlTransaction:
 
     def put_equity_mark(self, mark: EquityMarkRecord) -> None:
         """Insert or replace the mark of its day."""
-        self._upsert(MARKS, ("account_id", "scope", "day"), _to_row(mark))
+        self._upsert(MARKS, ("account_id", "scope", "day"), to_row(mark))
 
     def add_run_event(self, event: RunEventRecord) -> None:
         """Append what people are told."""
-        self._insert(RUN_EVENTS, _to_row(event))
+        self._insert(RUN_EVENTS, to_row(event))
 
     def add_audit(self, at: datetime, principal: Principal, action: str, subject: str, detail: str) -> None:
         """Append to the audit chain."""
