@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from toolkit.settings import Settings
+from toolkit.telemetry.logging import configure_logging
 from workers.process import serve
 
 
@@ -14,7 +15,9 @@ def main() -> None:
     parser.add_argument("--gateway", required=True, choices=["redis", "rabbitmq"])
     parser.add_argument("--account", action="append", default=[], help="name or id; all of the gateway when left out")
     options = parser.parse_args()
-    serve(Settings(), options.account, options.gateway)
+    settings = Settings()
+    configure_logging(settings.log_level)
+    serve(settings, options.account, options.gateway)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from toolkit.live.advance import advance
 from toolkit.live.engine import Engine
 from toolkit.store import audit
 from toolkit.store.runs import RunRecord, Runs
+from toolkit.telemetry.logging import get_logger
 from workers.roster import Roster
 
 ADVANCE_ACTOR = "advance_live_run"
@@ -29,7 +30,7 @@ RECONCILE_ACTOR = "reconcile_account"
 # How long one message keeps stepping an account's runs before it lets other messages of the account through.
 SLICE_SECONDS = 0.5
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger("worker")
 
 
 class AccountActors:

@@ -8,7 +8,9 @@ import structlog
 from dramatiq import Middleware
 from dramatiq.broker import Broker, MessageProxy
 
-_LOG = structlog.get_logger(__name__)
+from toolkit.telemetry.logging import get_logger
+
+_LOG = get_logger("worker")
 
 
 class CorrelationContext(Middleware):

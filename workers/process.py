@@ -9,7 +9,6 @@ from types import FrameType
 from uuid import UUID
 
 import dramatiq
-import structlog
 
 from toolkit.bootstrap import build
 from toolkit.clock import SYSTEM
@@ -22,12 +21,13 @@ from toolkit.live.engine import Engine
 from toolkit.settings import Settings
 from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
+from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
 from workers.message_broker import open_message_broker, signing_ring
 from workers.roster import Roster
 from workers.scheduler import Scheduler
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger("worker")
 _GATEWAYS: dict[str, type[ExecutionGatewayRedis] | type[ExecutionGatewayRMQ]] = {
     "redis": ExecutionGatewayRedis,
     "rabbitmq": ExecutionGatewayRMQ,

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-import structlog
-
 from toolkit.errors import RunError, must_be
 from toolkit.live.engine import Engine
 from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.telemetry.logging import get_logger
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger("worker")
 
 
 class Roster:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 
 import dramatiq
-import structlog
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
@@ -19,10 +18,11 @@ from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewa
 from toolkit.gateways.message_brokers import live_queue
 from toolkit.live.engine import Engine
 from toolkit.store.runs import RunRecord, Runs
+from toolkit.telemetry.logging import get_logger
 from workers.actors import ADVANCE_ACTOR
 from workers.roster import Roster
 
-_LOG = structlog.get_logger(__name__)
+_LOG = get_logger("worker")
 SWEEP_SECONDS = 2.0
 
 

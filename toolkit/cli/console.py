@@ -32,11 +32,18 @@ def settings_for(home: Path | None) -> Settings:
 
 @contextmanager
 def engine_of(home: Path | None, **overrides: Any) -> Iterator[Engine]:
-    """Open an engine for one command and close it afterwards."""
+    """Open an engine for one command, logging to ``HOME/logs/seatrial.jsonl``, and close it afterwards."""
     from toolkit.bootstrap import build
+    from toolkit.telemetry.logging import configure_logging, stop_logging
 
-    engine = build(settings_for(home), **overrides)
-    try:
-        yield engine
-    finally:
-        engine.close()
+    settings = settings_for(home)
+    log = settings.home / "logs" / "seatrial.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8", buffering=1) as stream:
+        configure_logging(settings.log_level, stream=stream)
+        engine = build(settings, **overrides)
+        try:
+            yield engine
+        finally:
+            engine.close()
+            stop_logging()

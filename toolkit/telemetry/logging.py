@@ -52,6 +52,11 @@ def configure_logging(level: str = "INFO", *, stream: TextIO | None = None, as_j
     )
 
 
+def stop_logging() -> None:
+    """Write no more lines; before the stream of `configure_logging` is closed."""
+    structlog.reset_defaults()
+
+
 def get_logger(name: str) -> Any:
     """Return a logger that names its part of the toolkit in every line; silent until `configure_logging` was called.
 
