@@ -25,7 +25,7 @@ from toolkit.live.stepping.replay import step_replay
 from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
 from toolkit.store import audit
-from toolkit.store.accounts import may_act
+from toolkit.store.intents import SqlTransaction
 from toolkit.store.runs import RunRecord, Runs, barrier_runs
 
 MAX_BARS = 1_000
@@ -110,10 +110,12 @@ def _turn_of(engine: Engine, account_id: UUID) -> _Turn:
 
 def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:
     with engine.work(engine.service, write=False) as work:
-        run = Runs(work.connection, engine.service).peek(live_run_id)
+        active = barrier_runs(work.connection, account_id)
+        run = next((r for r in active if r.live_run_id == live_run_id), None)
+        run = run or Runs(work.connection, engine.service).peek(live_run_id)
         if run is not None and run.account_id == account_id:
-            peers = [r for r in barrier_runs(work.connection, account_id) if r.live_run_id != live_run_id]
-            return run, peers, may_act(work.connection, engine.service, account_id)
+            peers = [r for r in active if r.live_run_id != live_run_id]
+            return run, peers, SqlTransaction(work).may_act(account_id, engine.service)
     if run is None:
         raise NotFound(f"live run {live_run_id} does not exist")
     with engine.work(engine.service) as work:

@@ -11,16 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import ClauseElement, Connection, Dialect, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from toolkit.errors import Forbidden, LostRace, NotFound
 from toolkit.execution.principal import Principal
 from toolkit.store import audit
 from toolkit.store.accounts import may_act
 from toolkit.store.models import Account, AccountGrant, Bot, BotVersion, EquityMark, LiveRun, RunEvent, Trade
+from toolkit.store.statements import Statement
 
 _BOTS: Any = Bot.__table__
 _VERSIONS: Any = BotVersion.__table__
@@ -106,6 +110,16 @@ class RunRecord:
 
 _RUN_COLUMNS: list[Any] = [_RUNS.c[name] for name in RunRecord.__dataclass_fields__]
 _SELECT_RUN: Any = select(*_RUN_COLUMNS)
+# Asked at every step of every run, so compiled once.
+_PEEK = Statement(
+    lambda _: _SELECT_RUN.where(_RUNS.c.live_run_id == bindparam("live_run_id", type_=_RUNS.c.live_run_id.type))
+)
+_BARRIER = Statement(
+    lambda _: _SELECT_RUN.where(
+        _RUNS.c.account_id == bindparam("account_id", type_=_RUNS.c.account_id.type),
+        or_(_RUNS.c.status == "RUNNING", _RUNS.c.status == "STOPPING"),
+    )
+)
 
 
 class Versions:
@@ -237,8 +251,8 @@ class Runs:
 
     def peek(self, live_run_id: UUID) -> RunRecord | None:
         """Return the run without a check of rights; for the toolkit's own use on the way of a bar."""
-        row = self._connection.execute(_SELECT_RUN.where(_RUNS.c.live_run_id == live_run_id)).first()
-        return None if row is None else _run(row)
+        rows = _PEEK.rows(self._connection, {"live_run_id": live_run_id})
+        return _read_run(rows[0]) if rows else None
 
     def find(self, prefix: str) -> RunRecord:
         """Return the one visible run whose id starts with ``prefix``."""
@@ -275,16 +289,8 @@ class Runs:
         LostRace
             When the row has another version or status by now; nothing was written.
         """
-        done = self._connection.execute(
-            update(_RUNS)
-            .where(
-                _RUNS.c.live_run_id == run.live_run_id,
-                _RUNS.c.version == run.version,
-                _RUNS.c.status == run.status,
-            )
-            .values(version=run.version + 1, **changes)
-        )
-        if done.rowcount != 1:
+        values = {"run_": run.live_run_id, "version_": run.version, "status_": run.status, **changes}
+        if _save_statement(tuple(sorted(changes))).changed(self._connection, values) != 1:
             raise LostRace(f"live run {run.live_run_id} was changed by somebody else since version {run.version}")
         merged = {name: getattr(run, name) for name in RunRecord.__dataclass_fields__}
         merged.update(changes, version=run.version + 1)
@@ -304,10 +310,7 @@ class Runs:
 
 def barrier_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
     """Return every RUNNING or STOPPING run of an account, whoever owns it: the replay clock waits for all of them."""
-    rows = connection.execute(
-        _SELECT_RUN.where(_RUNS.c.account_id == account_id, _RUNS.c.status.in_(("RUNNING", "STOPPING")))
-    )
-    return [_run(row) for row in rows]
+    return [_read_run(row) for row in _BARRIER.rows(connection, {"account_id": account_id})]
 
 
 def active_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
@@ -376,22 +379,48 @@ def put_equity_mark(
     connection: Connection, run: RunRecord, day: datetime, equity: Decimal, peak: Decimal, at: datetime
 ) -> None:
     """Keep the equity at one midnight of the platform; the first to come stays, a repeated stretch changes nothing."""
-    known = connection.execute(
-        select(_MARKS.c.mark_id).where(
-            _MARKS.c.account_id == run.account_id, _MARKS.c.scope == str(run.live_run_id), _MARKS.c.day == day
-        )
-    ).first()
-    if known is None:
-        connection.execute(
-            insert(_MARKS).values(
-                account_id=run.account_id,
-                scope=str(run.live_run_id),
-                day=day,
-                base_equity=equity,
-                peak_equity=peak,
-                updated_at=at,
+    values = {
+        "account_id": run.account_id,
+        "scope": str(run.live_run_id),
+        "day": day,
+        "base_equity": equity,
+        "peak_equity": peak,
+        "updated_at": at,
+    }
+    _MARK.run(connection, values).close()
+
+
+def _insert_mark(dialect: Dialect) -> ClauseElement:
+    make = pg_insert if dialect.name == "postgresql" else sqlite_insert
+    names = ("account_id", "scope", "day", "base_equity", "peak_equity", "updated_at")
+    row = {name: bindparam(name, type_=_MARKS.c[name].type) for name in names}
+    return make(_MARKS).values(**row).on_conflict_do_nothing(index_elements=["account_id", "scope", "day"])
+
+
+_MARK = Statement(_insert_mark)
+
+
+@cache
+def _save_statement(columns: tuple[str, ...]) -> Statement:
+    """Return the compare-and-set of these columns; a run uses few sets of them, each is compiled once."""
+    new = {name: bindparam(name, type_=_RUNS.c[name].type) for name in columns}
+    return Statement(
+        lambda _: (
+            update(_RUNS)
+            .where(
+                _RUNS.c.live_run_id == bindparam("run_", type_=_RUNS.c.live_run_id.type),
+                _RUNS.c.version == bindparam("version_", type_=_RUNS.c.version.type),
+                _RUNS.c.status == bindparam("status_", type_=_RUNS.c.status.type),
             )
+            .values(version=_RUNS.c.version + 1, **new)
         )
+    )
+
+
+def _read_run(row: list[Any]) -> RunRecord:
+    values = dict(zip(RunRecord.__dataclass_fields__, row, strict=True))
+    values["symbols"] = tuple(values["symbols"])
+    return RunRecord(**values)
 
 
 def _run(row: Any) -> RunRecord:

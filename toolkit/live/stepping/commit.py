@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, or_, select
 
 from toolkit.clock import from_ns
 from toolkit.execution.intents import IntentState
@@ -21,17 +22,28 @@ from toolkit.simulation.account import from_minor
 from toolkit.store.intents import SqlTransaction
 from toolkit.store.models import ExecutionIntent, Trade
 from toolkit.store.runs import RunRecord, Runs, add_event, put_equity_mark
+from toolkit.store.statements import Statement
 
 _INTENTS: Any = ExecutionIntent.__table__
 _TRADES: Any = Trade.__table__
 _UNSETTLED = tuple(s.value for s in (IntentState.NEW, IntentState.CLAIMED, IntentState.SENDING, IntentState.UNKNOWN))
-_TRADE_COLUMNS: list[Any] = [
-    _TRADES.c[name]
-    for name in (
-        "trade_id", "position_id", "side", "status", "lots", "open_lots", "entry_time", "entry_price", "stop_loss",
-        "take_profit", "exit_time", "profit", "commission", "swap",
+_TRADE_NAMES = (
+    "trade_id", "position_id", "side", "status", "lots", "open_lots", "entry_time", "entry_price", "stop_loss",
+    "take_profit", "exit_time", "profit", "commission", "swap",
+)  # fmt: skip
+# Asked at every step of every run, so compiled once.
+_UNSETTLED_OF = Statement(
+    lambda _: select(_INTENTS.c.intent_id, _INTENTS.c.action, _INTENTS.c.state).where(
+        _INTENTS.c.live_run_id == bindparam("live_run_id", type_=_INTENTS.c.live_run_id.type),
+        or_(*(_INTENTS.c.state == state for state in _UNSETTLED)),
     )
-]  # fmt: skip
+)
+_TRADES_SINCE = Statement(
+    lambda _: select(*(_TRADES.c[name] for name in _TRADE_NAMES)).where(
+        _TRADES.c.live_run_id == bindparam("live_run_id", type_=_TRADES.c.live_run_id.type),
+        _TRADES.c.entry_time >= bindparam("since", type_=_TRADES.c.entry_time.type),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +71,17 @@ class Step:
 def unsettled_intents(engine: Engine, live_run_id: UUID) -> list[tuple[UUID, str, str]]:
     """Return id, action and state of the run's intents that are on their way or unknown."""
     with engine.work(engine.service, write=False) as work:
-        rows = work.connection.execute(
-            select(_INTENTS.c.intent_id, _INTENTS.c.action, _INTENTS.c.state).where(
-                _INTENTS.c.live_run_id == live_run_id, _INTENTS.c.state.in_(_UNSETTLED)
-            )
-        )
-        return [(row.intent_id, row.action, row.state) for row in rows]
+        rows = _UNSETTLED_OF.rows(work.connection, {"live_run_id": live_run_id})
+    return [(row[0], str(row[1]), str(row[2])) for row in rows]
 
 
 def load_positions(engine: Engine, run: RunRecord, hot: Hot) -> Positions:
     """Read the run's open trades and those that closed since they were last counted."""
+    since = from_ns(hot.state.counted_from_ns)
     with engine.work(engine.service, write=False) as work:
-        db = work.connection
-        rows = {
-            row.trade_id: row
-            for row in db.execute(
-                select(*_TRADE_COLUMNS).where(
-                    _TRADES.c.live_run_id == run.live_run_id,
-                    _TRADES.c.entry_time >= from_ns(hot.state.counted_from_ns),
-                )
-            )
-        }
-    return read_positions(rows.values(), hot.state, hot.program.instrument, hot.program.currency)
+        rows = _TRADES_SINCE.rows(work.connection, {"live_run_id": run.live_run_id, "since": since})
+    trades = (SimpleNamespace(**dict(zip(_TRADE_NAMES, row, strict=True))) for row in rows)
+    return read_positions(trades, hot.state, hot.program.instrument, hot.program.currency)
 
 
 def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> RunRecord:
