@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, Sea
+from toolkit.bootstrap import build
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
@@ -18,6 +20,7 @@ from toolkit.live.paper_accounts import open_paper_account
 from toolkit.live.promotion import promote
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
+from toolkit.settings import Settings
 from toolkit.store.accounts import ensure_user
 from toolkit.store.models import ExecutionIntent, LiveRunTradeLink, Trade
 
@@ -73,3 +76,18 @@ def _nothing_crosses_accounts(sea: Sea, account_of: dict[object, object]) -> Non
             )
         ).all()
     assert links and all(row.live_run_id == row.owner for row in links)
+
+
+def test_a_replay_on_postgresql_is_its_backtest(postgres_url: str, tmp_path: Path, some_bars: Bars) -> None:
+    """The same run with PostgreSQL as its database: every trade equal, the days' bases kept."""
+    bars = some_bars[:300]
+    settings = Settings(home=tmp_path / "pg", database_url=postgres_url, _env_file=None)  # type: ignore[call-arg, arg-type]
+    sea = Sea(build(settings))
+    try:
+        run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), bars))
+        account = tk.PaperAccount(currency="USD", balance=10_000, leverage=30)
+        expected = normalise_all(tk.backtest(EmaCross(), bars, account=account).trade_records)
+        assert (run.status, run.last_error) == ("STOPPED", "")
+        assert first_difference(expected, sea.trades(run)) is None
+    finally:
+        sea.engine.close()
