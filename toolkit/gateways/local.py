@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from toolkit.errors import WrongAccount
-from toolkit.execution.intents import BARRIER_STATES
+from toolkit.execution.intents import BARRIER_STATES, IntentState
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import IntentStore
 from toolkit.execution.principal import Principal
@@ -68,12 +68,31 @@ class ExecutionGatewayLocal:
             with self._store.begin(self._principal, write=False) as work:
                 rows = work.unpublished(account_id)
             if not rows:
-                return handed_over
+                if handed_over or not self._take_back(account_id):
+                    return handed_over
+                continue
             for row in rows:
                 intent = service.execute(row.intent_id, row.outbox_id)
                 if intent.state in BARRIER_STATES:
                     return handed_over
                 handed_over.append(row.intent_id)
+
+    def _take_back(self, account_id: UUID) -> bool:
+        """Put back pointers that travel on a message broker for an account that is local now; return whether there were any.
+
+        A worker that had not yet seen its account's gateway change may have published a last step. It drops that pointer
+        when it comes back to it, so nobody else would ever carry the intent out.
+        """
+        with self._store.begin(self._principal, write=False) as work:
+            waiting = {row.intent_id for row in work.unpublished(account_id, 10_000)}
+            stranded = [i for i in work.intents_in(account_id, {IntentState.NEW}) if i.intent_id not in waiting]
+        if not stranded:
+            return bool(waiting)
+        with self._store.begin(self._principal) as work:
+            for intent in stranded:
+                work.reopen_outbox(intent.intent_id)
+            work.commit()
+        return True
 
 
 __all__ = ["Executes", "ExecutionGatewayLocal"]

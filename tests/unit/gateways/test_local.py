@@ -64,6 +64,18 @@ def test_an_unknown_outcome_leaves_the_queue_to_the_reconciler(desk, gateway):
         assert work.unpublished(desk.account_id) == []
 
 
+def test_pointers_published_by_a_worker_that_gave_the_account_up_are_carried_out_here(desk, gateway):
+    """A pointer that a message broker took before the account became local is taken back, in order, and sent once."""
+    first, second = desk.entry(), desk.entry()
+    with desk.store.begin(desk.principal) as work:
+        for row in work.unpublished(desk.account_id):
+            work.mark_published(row.outbox_id, desk.clock.now())
+        work.commit()
+    assert list(gateway.deliver(desk.account_id)) == [first.intent_id, second.intent_id]
+    assert [c.tag.text for c in desk.platform.sent] == [first.client_tag, second.client_tag]
+    assert list(gateway.deliver(desk.account_id)) == []
+
+
 def test_an_account_without_a_session_is_refused(desk, gateway):
     """The message says what to do."""
     with pytest.raises(WrongAccount, match="connect"):
