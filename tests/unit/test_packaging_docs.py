@@ -123,7 +123,7 @@ def test_readme_names_the_two_commands_that_ci_runs() -> None:
     assert 'pip install -e ".[all]" && seatrial demo' in readme
     assert 'pip install -e ".[all,dev]" && pytest' in readme
     assert 'pip install -e ".[all,dev]"' in script
-    assert "pytest --durations" in script
+    assert " pytest -rs --durations" in script
     assert "seatrial demo" in script
 
 
