@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from toolkit.clock import from_ns
 from toolkit.errors import Forbidden, LeaseLost, LostRace, NotFound, PlatformError, StoreError, ToolkitError
 from toolkit.execution.ports import ReplayVenue
-from toolkit.live.engine import Engine
+from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import unsettled_intents
 from toolkit.live.stepping.ending import fail, step_stopping
 from toolkit.live.stepping.platform_feed import step_platform
@@ -26,9 +26,11 @@ from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
 from toolkit.store import audit
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.runs import RunRecord, Runs, barrier_runs
+from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
 
 MAX_BARS = 1_000
+_RETELL_SECONDS = 300.0
+_told: dict[UUID, tuple[str, float]] = {}
 
 
 def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int = MAX_BARS) -> Progress:
@@ -52,6 +54,8 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
         When run and account do not belong together.
     NotFound
         When there is no such run.
+    PlatformError, RunError
+        When this process cannot open the account's desk; the run is left as it is.
     """
     # A venue's clock, a trade service and a run's memory belong to one thread of this process at a time; between processes
     # the venue's lock and the account's lease see to that.
@@ -65,8 +69,10 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
         return Progress(run.status, waiting="paused" if run.status == "PAUSED" else "")
     if not allowed:
         return fail(engine, run, f"{engine.service.name} has no grant on the account any more: its owner revoked it")
+    # What keeps this process from the account (another one holds it, its gateway is elsewhere) is no fault of the run.
+    desk = engine.desk(account_id)
     try:
-        return _step(engine, run, peers, limit)
+        return _step(engine, desk, run, peers, limit)
     except LostRace:
         forget(engine, live_run_id)
         return Progress(run.status, waiting="race")
@@ -76,6 +82,7 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except (PlatformError, StoreError) as error:
         forget(engine, live_run_id)
         if error.retryable:
+            _tell_once(engine, run, str(error))
             return Progress(run.status, waiting=f"retry: {error}")
         return fail(engine, run, str(error), error=type(error).__name__)
     except ToolkitError as error:
@@ -133,8 +140,19 @@ def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecor
     )
 
 
-def _step(engine: Engine, run: RunRecord, peers: list[RunRecord], limit: int) -> Progress:
-    desk = engine.desk(run.account_id)
+def _tell_once(engine: Engine, run: RunRecord, message: str) -> None:
+    """Put a failing read into the run's history when it begins, not at every attempt."""
+    told, at = _told.get(run.live_run_id, ("", 0.0))
+    clock = engine.clock.monotonic()
+    if told == message and clock - at < _RETELL_SECONDS:
+        return
+    _told[run.live_run_id] = (message, clock)
+    with engine.work(engine.service) as work:
+        add_event(work.connection, engine.now(), run, "retrying", message, level="warning")
+        work.commit()
+
+
+def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], limit: int) -> Progress:
     hot = hot_run(engine, desk, run)
     if run.status == "STOPPING":
         return step_stopping(engine, desk, run, hot)

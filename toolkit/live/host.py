@@ -36,6 +36,11 @@ def host_run(
     -------
     Progress
         The last one; its status tells how the run ended.
+
+    Raises
+    ------
+    PlatformError, RunError
+        When this process cannot act on the account, e.g. because another one hosts it; the run is left as it is.
     """
     run = _row(engine, live_run_id)
     speed = FeedSpec.from_dict(json.loads(run.feed_json)).speed

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, RsiReversal, Sea
-from toolkit.errors import Forbidden, NotFound, ReadFailed
+from toolkit.errors import Forbidden, NotFound, PlatformError, ReadFailed
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
@@ -343,3 +343,15 @@ def test_an_answer_that_was_lost_is_found_again(make_sea: Callable[..., Sea], so
     assert run.status == "STOPPED", run.last_error
     assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
     assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
+
+
+def test_a_second_process_is_refused_and_the_run_goes_on(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """One process per account: the other one is told so, and the run it wanted to host is not harmed."""
+    first = make_sea("shared")
+    run = first.run(first.version(EmaCross(), some_bars), first.account(), some_bars[:200])
+    advance(first.engine, run.live_run_id, run.account_id, limit=50)
+    second = make_sea("shared")
+    with pytest.raises(PlatformError, match="already open in process"):
+        host_run(second.engine, run.live_run_id)
+    assert first.read(run).status == "RUNNING"
+    assert first.finish(run).status == "STOPPED"
