@@ -9,6 +9,7 @@ queue, and waits for the broker's confirm on every publish.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
 from dramatiq.common import dq_name, xq_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
+from pika.exceptions import AMQPChannelError, AMQPConnectionError
 
 from toolkit.errors import BadInput, must_be
 
@@ -29,6 +31,7 @@ NAMESPACE = "seatrial"
 INTENT_QUEUE_PREFIX = "trade.intents.v1"
 LIVE_QUEUE_PREFIX = "live.v1"
 DELIVERY_LIMIT = 5
+_DEAD_LETTER_TRIES = 4
 HEARTBEAT_TIMEOUT_MS = 5_000
 
 # Ten years: a dead letter is evidence, only an operator removes it.
@@ -201,44 +204,45 @@ class QuorumRabbitmqBroker(RabbitmqBroker):
 
     def dead_letters(self, queue_name: str) -> list[Message[Any]]:
         """Return the dead letters of a queue, oldest first, without removing them."""
-        found: list[Message[Any]] = []
-        tags: list[int] = []
-        channel = self.connection.channel()
-        try:
-            self.declare_queue(queue_name, ensure=True)
-            while True:
-                method, _, body = channel.basic_get(xq_name(queue_name), auto_ack=False)
-                if method is None or body is None:
-                    break
-                tags.append(method.delivery_tag)
-                found.append(Message.decode(body))
-            for tag in tags:
-                channel.basic_nack(tag, requeue=True)
-        finally:
-            channel.close()
-        return found
+        return [letter for letter, _ in self._walk_dead_letters(queue_name, drop="")]
 
     def drop_dead_letter(self, queue_name: str, message_id: str) -> bool:
         """Remove one dead letter by its message id; return whether it was there."""
+        return any(dropped for _, dropped in self._walk_dead_letters(queue_name, drop=message_id))
+
+    def _walk_dead_letters(self, queue_name: str, *, drop: str) -> list[tuple[Message[Any], bool]]:
+        # RabbitMQ 3.10 may close the connection on a get from a quorum queue that was declared a moment ago and has no
+        # leader yet. Nothing was acknowledged then, so the walk begins again on a new connection.
+        for attempt in range(_DEAD_LETTER_TRIES):
+            try:
+                return self._dead_letters_once(queue_name, drop)
+            except (AMQPConnectionError, AMQPChannelError):
+                del self.connection
+                if attempt + 1 == _DEAD_LETTER_TRIES:
+                    raise
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _dead_letters_once(self, queue_name: str, drop: str) -> list[tuple[Message[Any], bool]]:
+        found: list[tuple[Message[Any], bool]] = []
+        kept: list[int] = []
+        self.declare_queue(queue_name, ensure=True)
         channel = self.connection.channel()
-        dropped = False
-        try:
-            self.declare_queue(queue_name, ensure=True)
-            kept: list[int] = []
-            while True:
-                method, _, body = channel.basic_get(xq_name(queue_name), auto_ack=False)
-                if method is None or body is None:
-                    break
-                if not dropped and Message.decode(body).message_id == message_id:
-                    channel.basic_ack(method.delivery_tag)
-                    dropped = True
-                else:
-                    kept.append(method.delivery_tag)
-            for tag in kept:
-                channel.basic_nack(tag, requeue=True)
-        finally:
-            channel.close()
-        return dropped
+        while True:
+            method, _, body = channel.basic_get(xq_name(queue_name), auto_ack=False)
+            if method is None or body is None:
+                break
+            letter: Message[Any] = Message.decode(body)
+            dropped = bool(drop) and letter.message_id == drop
+            found.append((letter, dropped))
+            if dropped:
+                channel.basic_ack(method.delivery_tag)
+            else:
+                kept.append(method.delivery_tag)
+        for tag in kept:
+            channel.basic_nack(tag, requeue=True)
+        channel.close()  # an error before this leaves the channel to the broker, which requeues what was not acknowledged
+        return found
 
 
 DeadLetterBroker = BlockingRedisBroker | QuorumRabbitmqBroker
