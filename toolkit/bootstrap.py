@@ -22,7 +22,7 @@ from toolkit.execution.principal import Principal
 from toolkit.execution.trade_service import ServicePolicy, TradeService, no_failpoint
 from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.recovery import prepare_venue, recover
+from toolkit.live.opening.recovery import prepare_venue, recover
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user

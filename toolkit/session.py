@@ -20,12 +20,12 @@ from toolkit.errors import RunError, must_be
 from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.live import live_runs
-from toolkit.live.ai import AiRules, AiSignal
-from toolkit.live.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
 from toolkit.live.host import RunThread, host_run
-from toolkit.live.paper_accounts import open_paper_account as _open_paper_account
+from toolkit.live.opening.paper_accounts import open_paper_account as _open_paper_account
+from toolkit.live.outside.ai import AiRules, AiSignal
+from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.promotion import promote as _promote
 from toolkit.live.run_handle import LiveRunHandle
 from toolkit.market import Bars
@@ -124,7 +124,7 @@ def replay_in_temporary_home(
     RunError
         When the run ended in ERROR; the message is the run's own.
     """
-    from toolkit.live.rehearsal import rehearsal_version
+    from toolkit.live.opening.rehearsal import rehearsal_version
 
     with tempfile.TemporaryDirectory(prefix="seatrial-", ignore_cleanup_errors=True) as folder:
         settings = Settings(home=Path(folder), database_url="", gateway="local")  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def execute_ai_trade(
     journal: bool = False,
     attachments: Sequence[str] = (),
 ) -> IntentRecord:
-    """Carry out an AI's signal on an account of yours, once; see `toolkit.live.ai.execute_ai_trade`."""
+    """Carry out an AI's signal on an account of yours, once; see `toolkit.live.outside.ai.execute_ai_trade`."""
     engine = default_engine()
     return _execute_ai_trade(
         engine,

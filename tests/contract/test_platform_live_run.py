@@ -13,7 +13,7 @@ from toolkit.execution.ports import AccountSnapshot, Book
 from toolkit.live import live_runs
 from toolkit.live.feed import Replay
 from toolkit.live.host import host_run
-from toolkit.live.rehearsal import rehearsal_version
+from toolkit.live.opening.rehearsal import rehearsal_version
 from toolkit.platforms.simmt5 import SimMT5Platform
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import normalise_all

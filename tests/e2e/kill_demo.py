@@ -43,7 +43,7 @@ def storm(home: Path, kills: int, seed: int, rows: int | None = None) -> Storm:
     from toolkit.cli.demo_strategy import EmaCross
     from toolkit.live import live_runs
     from toolkit.live.feed import Replay
-    from toolkit.live.paper_accounts import open_paper_account
+    from toolkit.live.opening.paper_accounts import open_paper_account
     from toolkit.live.promotion import promote
     from toolkit.session import sea_trial
     from toolkit.settings import Settings

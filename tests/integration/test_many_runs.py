@@ -16,7 +16,7 @@ from toolkit.bootstrap import build
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
-from toolkit.live.paper_accounts import open_paper_account
+from toolkit.live.opening.paper_accounts import open_paper_account
 from toolkit.live.promotion import promote
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all

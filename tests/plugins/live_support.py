@@ -15,7 +15,7 @@ from toolkit.live import live_runs
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
 from toolkit.live.host import host_run
-from toolkit.live.paper_accounts import open_paper_account
+from toolkit.live.opening.paper_accounts import open_paper_account
 from toolkit.live.promotion import promote
 from toolkit.market import Bars
 from toolkit.research.comparison import TradeRecord, normalise_all

@@ -68,7 +68,7 @@ def open_paper(
     leverage: Annotated[int, typer.Option(help="Margin is notional over this.")] = 30,
 ) -> None:
     """Open a paper account."""
-    from toolkit.live.paper_accounts import open_paper_account
+    from toolkit.live.opening.paper_accounts import open_paper_account
     from toolkit.simulation.account import PaperAccount
 
     with engine_of(home) as engine:

@@ -76,7 +76,7 @@ def run_demo(
     from toolkit.cli.demo_strategy import EmaCross
     from toolkit.live import live_runs
     from toolkit.live.feed import Replay
-    from toolkit.live.paper_accounts import open_paper_account
+    from toolkit.live.opening.paper_accounts import open_paper_account
     from toolkit.live.promotion import promote
     from toolkit.research.backtest import backtest
     from toolkit.session import sea_trial

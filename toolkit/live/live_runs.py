@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,8 +15,16 @@ from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ports import AccountSnapshot
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay, load_replay, stored_bars
-from toolkit.market import Bars, Instrument
+from toolkit.live.feed import FeedSpec, Replay, load_replay, stored_bars
+from toolkit.live.opening.run_checks import (
+    check_facts,
+    check_identity,
+    check_stage,
+    checked_symbols,
+    feed_spec,
+    tightened_guards,
+)
+from toolkit.market import Bars
 from toolkit.risk.guardrails import Guards
 from toolkit.store import audit
 from toolkit.store.accounts import AccountRecord, Accounts, may_act
@@ -76,12 +84,12 @@ def create_live_run(
         version = Versions(work.connection, principal).get(
             version if isinstance(version, UUID) else version.bot_version_id
         )
-    named = _checked_symbols(version, symbols, timeframe)
+    named = checked_symbols(version, symbols, timeframe)
     if stage not in STAGES:
         raise RunError(must_be("stage", f"one of {', '.join(STAGES)}", repr(stage), "begin with stage='paper'"))
-    _check_stage(account, stage)
-    tightened = _tightened(version, guards)
-    spec = _feed_spec(engine, feed, named, timeframe)
+    check_stage(account, stage)
+    tightened = tightened_guards(version, guards)
+    spec = feed_spec(engine, feed, named, timeframe)
     money = Decimal(str(capital)) if capital is not None else _balance(engine, account).balance
     if not money.is_finite() or money <= 0:
         raise RunError(must_be("capital", "above 0", capital, "say how much of the account the run may call its own"))
@@ -289,99 +297,6 @@ def _balance(engine: Engine, account: AccountRecord) -> AccountSnapshot:
     return engine.desk(account.account_id).platform.connect()
 
 
-def _checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
-    named = tuple(symbols)
-    if len(named) != 1:
-        raise RunError(
-            must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol")
-        )
-    trial = version.evidence["trial"]
-    if named[0] != trial["symbol"]:
-        raise RunError(
-            must_be(
-                "symbol",
-                f"{trial['symbol']}, as in the version's sea trial",
-                named[0],
-                f"run a sea trial on {named[0]} and promote it",
-            )
-        )
-    if timeframe != trial["timeframe"]:
-        raise RunError(
-            must_be(
-                "timeframe",
-                f"{trial['timeframe']}, as in the version's sea trial",
-                timeframe,
-                f"run a sea trial on {timeframe}",
-            )
-        )
-    return named
-
-
-def _check_stage(account: AccountRecord, stage: str) -> None:
-    fits = {"shadow": ("paper", "demo", "real"), "paper": ("paper",), "demo": ("demo",), "real": ("real",)}[stage]
-    if account.environment not in fits:
-        raise RunError(
-            must_be(
-                f"account of a run at stage {stage}",
-                " or ".join(fits),
-                f"{account.name}, which is {account.environment}",
-                "choose another account or stage",
-            )
-        )
-
-
-def _tightened(version: VersionRecord, guards: Guards | None) -> Guards:
-    tested = Guards.from_facts(json.loads(version.guards_json))
-    if guards is None:
-        return tested
-    if not guards.at_least_as_tight_as(tested):
-        raise RunError(
-            must_be(
-                "guards",
-                f"at least as tight as the version's {tested}",
-                str(guards),
-                "tighten them, or test and promote wider ones",
-            )
-        )
-    return guards
-
-
-def _feed_spec(engine: Engine, feed: Replay | FeedSpec | None, symbols: tuple[str, ...], timeframe: str) -> FeedSpec:
-    if feed is None:
-        return PLATFORM_FEED
-    if isinstance(feed, FeedSpec):
-        return feed
-    bars = feed.bars
-    if bars.symbol != symbols[0] or str(bars.timeframe) != timeframe:
-        raise RunError(
-            must_be(
-                "replay",
-                f"bars of {symbols[0]} {timeframe}",
-                f"{bars.symbol} {bars.timeframe}",
-                "replay the symbol the run trades",
-            )
-        )
-    return feed.store(engine.settings.home)
-
-
-def _check_identity(account: AccountRecord, snapshot: AccountSnapshot) -> None:
-    wrong = []
-    if account.login and account.login != snapshot.login:
-        wrong.append(f"login {snapshot.login} instead of {account.login}")
-    if account.server and account.server != snapshot.server:
-        wrong.append(f"server {snapshot.server} instead of {account.server}")
-    if account.environment != snapshot.environment:
-        wrong.append(f"{snapshot.environment} instead of {account.environment}")
-    if account.currency != snapshot.currency:
-        wrong.append(f"currency {snapshot.currency} instead of {account.currency}")
-    if wrong:
-        raise RunError(
-            must_be(
-                f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"
-            )
-        )
-
-
 def must_fit_platform(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> AccountSnapshot:
     """Compare the session with the account's row and the platform's contract facts with the version's.
 
@@ -391,30 +306,9 @@ def must_fit_platform(desk: Desk, version: VersionRecord, symbols: Sequence[str]
         Naming each difference.
     """
     snapshot = desk.platform.connect()
-    _check_identity(desk.account, snapshot)
-    _check_facts(desk, version, symbols)
+    check_identity(desk.account, snapshot)
+    check_facts(desk, version, symbols)
     return snapshot
-
-
-def _check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> None:
-    tested: Mapping[str, Mapping[str, Any]] = json.loads(version.instruments_json)
-    for symbol in symbols:
-        found = fact_differences(Instrument.from_facts(dict(tested[symbol])), desk.platform.instrument(symbol))
-        if found:
-            raise RunError(
-                must_be(
-                    f"contract facts of {symbol} at {desk.account.name}",
-                    "those of the version",
-                    "; ".join(found),
-                    "run a sea trial with instrument= set to the platform's facts",
-                )
-            )
-
-
-def fact_differences(tested: Instrument, there: Instrument) -> list[str]:
-    """Return each contract fact in which the platform differs from what was tested, in words."""
-    before, now = tested.facts(), there.facts()
-    return [f"{name} {now.get(name)} instead of {before[name]}" for name in before if before[name] != now.get(name)]
 
 
 def _change_status(

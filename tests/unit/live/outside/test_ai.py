@@ -13,7 +13,7 @@ from sqlalchemy import select
 from tests.plugins.live_support import EmaCross, Sea
 from toolkit.errors import Forbidden, IdempotencyConflict, NotFound, RequestError
 from toolkit.live.advance import advance
-from toolkit.live.ai import AiRules, AiSignal, build_ai_request, execute_ai_trade
+from toolkit.live.outside.ai import AiRules, AiSignal, build_ai_request, execute_ai_trade
 from toolkit.market import Bars, Side
 from toolkit.store.accounts import ensure_user
 from toolkit.store.models import Audit, ExecutionIntent

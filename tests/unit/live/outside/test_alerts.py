@@ -14,7 +14,7 @@ from tests.plugins.live_support import EmaCross, Sea
 from toolkit.clock import ManualClock, now
 from toolkit.errors import BadInput
 from toolkit.live.advance import advance
-from toolkit.live.alerts import Alert, AlertDesk, AlertLimits, AppriseNotifier, dead_mans_heartbeat, find_alerts
+from toolkit.live.outside.alerts import Alert, AlertDesk, AlertLimits, AppriseNotifier, dead_mans_heartbeat, find_alerts
 from toolkit.live.stepping.ending import fail
 from toolkit.market import Bars
 

@@ -1,0 +1,136 @@
+"""What a run must fit before it may exist or start: its version's trial, its account, its platform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toolkit.errors import RunError, must_be
+from toolkit.execution.ports import AccountSnapshot
+from toolkit.live.engine import Desk, Engine
+from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay
+from toolkit.market import Instrument
+from toolkit.risk.guardrails import Guards
+from toolkit.store.accounts import AccountRecord
+from toolkit.store.runs import VersionRecord
+
+
+def checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
+    """Return the symbols if they, and the timeframe, are those of the version's sea trial."""
+    named = tuple(symbols)
+    if len(named) != 1:
+        raise RunError(
+            must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol")
+        )
+    trial = version.evidence["trial"]
+    if named[0] != trial["symbol"]:
+        raise RunError(
+            must_be(
+                "symbol",
+                f"{trial['symbol']}, as in the version's sea trial",
+                named[0],
+                f"run a sea trial on {named[0]} and promote it",
+            )
+        )
+    if timeframe != trial["timeframe"]:
+        raise RunError(
+            must_be(
+                "timeframe",
+                f"{trial['timeframe']}, as in the version's sea trial",
+                timeframe,
+                f"run a sea trial on {timeframe}",
+            )
+        )
+    return named
+
+
+def check_stage(account: AccountRecord, stage: str) -> None:
+    """Refuse a stage that the account's environment does not fit."""
+    fits = {"shadow": ("paper", "demo", "real"), "paper": ("paper",), "demo": ("demo",), "real": ("real",)}[stage]
+    if account.environment not in fits:
+        raise RunError(
+            must_be(
+                f"account of a run at stage {stage}",
+                " or ".join(fits),
+                f"{account.name}, which is {account.environment}",
+                "choose another account or stage",
+            )
+        )
+
+
+def tightened_guards(version: VersionRecord, guards: Guards | None) -> Guards:
+    """Return the run's guards; wider ones than the version's are refused."""
+    tested = Guards.from_facts(json.loads(version.guards_json))
+    if guards is None:
+        return tested
+    if not guards.at_least_as_tight_as(tested):
+        raise RunError(
+            must_be(
+                "guards",
+                f"at least as tight as the version's {tested}",
+                str(guards),
+                "tighten them, or test and promote wider ones",
+            )
+        )
+    return guards
+
+
+def feed_spec(engine: Engine, feed: Replay | FeedSpec | None, symbols: tuple[str, ...], timeframe: str) -> FeedSpec:
+    """Return the words of the feed for the run's row; a replay of another series is refused."""
+    if feed is None:
+        return PLATFORM_FEED
+    if isinstance(feed, FeedSpec):
+        return feed
+    bars = feed.bars
+    if bars.symbol != symbols[0] or str(bars.timeframe) != timeframe:
+        raise RunError(
+            must_be(
+                "replay",
+                f"bars of {symbols[0]} {timeframe}",
+                f"{bars.symbol} {bars.timeframe}",
+                "replay the symbol the run trades",
+            )
+        )
+    return feed.store(engine.settings.home)
+
+
+def check_identity(account: AccountRecord, snapshot: AccountSnapshot) -> None:
+    """Refuse a platform session that is not the account's own."""
+    wrong = []
+    if account.login and account.login != snapshot.login:
+        wrong.append(f"login {snapshot.login} instead of {account.login}")
+    if account.server and account.server != snapshot.server:
+        wrong.append(f"server {snapshot.server} instead of {account.server}")
+    if account.environment != snapshot.environment:
+        wrong.append(f"{snapshot.environment} instead of {account.environment}")
+    if account.currency != snapshot.currency:
+        wrong.append(f"currency {snapshot.currency} instead of {account.currency}")
+    if wrong:
+        raise RunError(
+            must_be(
+                f"platform session of {account.name}", "that account's", "; ".join(wrong), "log in to the right account"
+            )
+        )
+
+
+def check_facts(desk: Desk, version: VersionRecord, symbols: Sequence[str]) -> None:
+    """Refuse contract facts that differ from those of the sea trial, naming each."""
+    tested: Mapping[str, Mapping[str, Any]] = json.loads(version.instruments_json)
+    for symbol in symbols:
+        found = fact_differences(Instrument.from_facts(dict(tested[symbol])), desk.platform.instrument(symbol))
+        if found:
+            raise RunError(
+                must_be(
+                    f"contract facts of {symbol} at {desk.account.name}",
+                    "those of the version",
+                    "; ".join(found),
+                    "run a sea trial with instrument= set to the platform's facts",
+                )
+            )
+
+
+def fact_differences(tested: Instrument, there: Instrument) -> list[str]:
+    """Return each contract fact in which the platform differs from what was tested, in words."""
+    before, now = tested.facts(), there.facts()
+    return [f"{name} {now.get(name)} instead of {before[name]}" for name in before if before[name] != now.get(name)]
