@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from toolkit.clock import from_ns
-from toolkit.errors import Forbidden, LostRace, RunError, must_be
+from toolkit.errors import Forbidden, LostRace, RunError, StageRefused, must_be
 from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ports import AccountSnapshot
 from toolkit.execution.principal import Principal
@@ -50,6 +50,7 @@ def create_live_run(
     stop_policy: StopPolicy | None = None,
     host: str = "notebook",
     reverse: bool = True,
+    earned_by: UUID | None = None,
 ) -> RunRecord:
     """Create a run in status CREATED; nothing trades yet.
 
@@ -71,6 +72,9 @@ def create_live_run(
         May only tighten the version's.
     reverse
         Whether an opposite entry closes the position first (the default) or is ignored.
+    earned_by
+        The run, one stage below and of the same version, whose evidence earned this one; set by
+        ``stages.advance_stage``. Demo and real cannot be had without it.
 
     Raises
     ------
@@ -88,6 +92,11 @@ def create_live_run(
     if stage not in STAGES:
         raise RunError(must_be("stage", f"one of {', '.join(STAGES)}", repr(stage), "begin with stage='paper'"))
     check_stage(account, stage)
+    _check_earned(engine, principal, version, stage, earned_by)
+    if stage == "real" and host == "notebook":
+        raise RunError(
+            must_be("host of a real account", "'workers'", "'notebook'", "let `seatrial worker` host it")
+        )
     tightened = tightened_guards(version, guards)
     spec = feed_spec(engine, feed, named, timeframe)
     money = Decimal(str(capital)) if capital is not None else _balance(engine, account).balance
@@ -112,6 +121,24 @@ def create_live_run(
         add_event(work.connection, engine.now(), run, "created", f"created on {account.name}, stage {stage}")
         work.commit()
     return run
+
+
+def _check_earned(
+    engine: Engine, principal: Principal, version: VersionRecord, stage: str, earned_by: UUID | None
+) -> None:
+    """Refuse demo and real to a version that has not shown itself one stage below."""
+    if stage in ("shadow", "paper"):
+        return
+    below = STAGES[STAGES.index(stage) - 1]
+    if earned_by is not None:
+        with engine.work(principal, write=False) as work:
+            run = Runs(work.connection, principal).get(earned_by)
+        if run.bot_version_id == version.bot_version_id and run.stage == below:
+            return
+    raise StageRefused(
+        must_be(f"stage {stage}", f"earned by a run of this version at stage {below}", "asked for directly",
+                f"use run.advance_stage(account=...) on its {below} run")
+    )  # fmt: skip
 
 
 def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) -> RunRecord:

@@ -154,7 +154,8 @@ def advance_stage(
         stage=stage,
         feed=feed,
         capital=capital,
-        host=run.host,
+        host="workers" if stage == "real" else run.host,
+        earned_by=run.live_run_id,
     )
     now = engine.now()
     with engine.work(principal) as work:

@@ -12,6 +12,7 @@ import pytest
 from tests.plugins.live_support import EmaCross, Sea
 from toolkit.errors import Forbidden, StageRefused
 from toolkit.live.feed import Replay
+from toolkit.live.live_runs import create_live_run
 from toolkit.live.review.drift import measure_drift
 from toolkit.live.stages import RULES, StageRule, advance_stage, next_stage, stage_findings
 from toolkit.market import Bars
@@ -113,6 +114,16 @@ def _at_demo(sea: Sea, run: Any) -> None:
     with sea.engine.work() as work:
         work.connection.execute(update(LiveRun).where(LiveRun.live_run_id == run.live_run_id).values(stage="demo"))
         work.commit()
+
+
+def test_stage_real_cannot_be_had_directly(sea: Sea, some_bars: Bars) -> None:
+    """Without a run one stage below there is no demo and no real run, whoever asks."""
+    account = real_account(sea)
+    with pytest.raises(StageRefused, match="earned by a run of this version at stage demo"):
+        create_live_run(
+            sea.engine, sea.engine.principal, sea.version(EmaCross(), some_bars), account.account_id, symbols=["EURUSD"],
+            timeframe="H1", stage="real", capital=100,
+        )  # fmt: skip
 
 
 def test_only_a_human_arms_an_account(sea: Sea) -> None:
