@@ -117,3 +117,35 @@ def disarm(name: Name, home: Home = None) -> None:
         accounts.arm(account.account_id, None, engine.now())
         work.commit()
         out.print(f"{account.name} may not trade real money any more", markup=False)
+
+
+@app.command("add")
+def add(
+    name: Name,
+    platform: Annotated[str, typer.Option(help="metatrader5 or ctrader.")],
+    login: Annotated[str, typer.Option(help="Number or name of the account there.")],
+    server: Annotated[str, typer.Option(help="Trading server.")],
+    secret_ref: Annotated[str, typer.Option(help="keyring:service/name, env:NAME or file:/path; never the secret.")],
+    currency: Annotated[str, typer.Option(help="Account currency.")] = "USD",
+    environment: Annotated[str, typer.Option(help="demo or real.")] = "demo",
+    option: Annotated[list[str] | None, typer.Option(help="Platform option NAME=VALUE, e.g. path=...")] = None,
+    home: Home = None,
+) -> None:
+    """Register an account at a platform; nothing connects to it yet."""
+    from toolkit.live.opening.register import register_account
+
+    options = {item.partition("=")[0]: item.partition("=")[2] for item in option or []}
+    with engine_of(home) as engine:
+        account = register_account(
+            engine,
+            name,
+            platform=platform,
+            login=login,
+            server=server,
+            currency=currency,
+            environment=environment,  # type: ignore[arg-type]  # checked there, with the remedy
+            secret_ref=secret_ref,
+            settings=options,
+        )
+        where = f"{account.platform} {account.environment}, login {account.login} at {account.server}"
+        out.print(f"{account.name}: {where}", markup=False)

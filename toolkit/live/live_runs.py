@@ -94,9 +94,7 @@ def create_live_run(
     check_stage(account, stage)
     _check_earned(engine, principal, version, stage, earned_by)
     if stage == "real" and host == "notebook":
-        raise RunError(
-            must_be("host of a real account", "'workers'", "'notebook'", "let `seatrial worker` host it")
-        )
+        raise RunError(must_be("host of a real account", "'workers'", "'notebook'", "let `seatrial worker` host it"))
     tightened = tightened_guards(version, guards)
     spec = feed_spec(engine, feed, named, timeframe)
     money = Decimal(str(capital)) if capital is not None else _balance(engine, account).balance
