@@ -55,7 +55,7 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     NotFound
         When there is no such run.
     PlatformError, RunError
-        When this process cannot open the account's desk; the run is left as it is.
+        When this process can never open the account's desk as things stand; the run is left as it is.
     """
     # A venue's clock, a trade service and a run's memory belong to one thread of this process at a time; between processes
     # the venue's lock and the account's lease see to that.
@@ -69,8 +69,14 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
         return Progress(run.status, waiting="paused" if run.status == "PAUSED" else "")
     if not allowed:
         return fail(engine, run, f"{engine.service.name} has no grant on the account any more: its owner revoked it")
-    # What keeps this process from the account (another one holds it, its gateway is elsewhere) is no fault of the run.
-    desk = engine.desk(account_id)
+    # What keeps this process from the account is no fault of the run. Another process that still holds it is waited for: a
+    # worker takes over from a dead one, or from the local gateway, this way. An account that is elsewhere for good raises.
+    try:
+        desk = engine.desk(account_id)
+    except PlatformError as error:
+        if not error.retryable:
+            raise
+        return Progress(run.status, waiting=f"retry: {error}")
     try:
         return _step(engine, desk, run, peers, limit)
     except LostRace:

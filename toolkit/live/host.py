@@ -43,6 +43,10 @@ def host_run(
         When this process cannot act on the account, e.g. because another one hosts it; the run is left as it is.
     """
     run = _row(engine, live_run_id)
+    if run.status in ("RUNNING", "STOPPING"):
+        engine.desk(
+            run.account_id
+        )  # where another process hosts the account, its user is told at once instead of waiting
     speed = FeedSpec.from_dict(json.loads(run.feed_json)).speed
     interval = engine.settings.quote_interval_seconds
     # A paced replay is committed in pieces short enough that the page moves and a stop is seen in time.
