@@ -22,11 +22,17 @@ WARM = 320
 @pytest.fixture
 def live(sea: Sea, some_bars: Bars) -> tuple[Sea, Any, Any]:
     """A run that reads its platform's bars, on a venue whose clock the test moves."""
+    return begun(sea, some_bars, None)
+
+
+def begun(sea: Sea, some_bars: Bars, guards: tk.Guards | None) -> tuple[Sea, Any, Any]:
+    """Start such a run."""
     account = sea.account()
     platform = sea.engine.desk(account.account_id).platform
     platform.load_replay("EURUSD", some_bars)  # type: ignore[attr-defined]
     platform.advance_clock_to(from_ns(int(some_bars.ts[WARM])))  # type: ignore[attr-defined]
-    run = sea.run(sea.version(EmaCross(), some_bars), account, some_bars, feed=None, capital=10_000)
+    version = sea.version(EmaCross(), some_bars, guards=guards)
+    run = sea.run(version, account, some_bars, feed=None, capital=10_000)
     return sea, run, platform
 
 
@@ -48,9 +54,14 @@ def test_the_first_step_warms_up_and_sends_nothing(live: tuple[Sea, Any, Any], s
     assert len(seen) == progress.bars
 
 
-def test_bar_by_bar_it_makes_the_trades_of_a_backtest(live: tuple[Sea, Any, Any], some_bars: Bars) -> None:
-    """From the same first bar on, live decisions on closed bars are those of research, filled at the next open."""
-    sea, run, platform = live
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+def test_bar_by_bar_it_makes_the_trades_of_a_backtest(sea: Sea, some_bars: Bars, cooldown: int) -> None:
+    """From the same first bar on, live decisions on closed bars are those of research, filled at the next open.
+
+    The cooldown counts bars really seen, so that the same entries are denied.
+    """
+    guards = tk.Guards(cooldown_bars=cooldown)
+    sea, run, platform = begun(sea, some_bars, guards)
     last = 700
     for row in range(WARM, last + 1):
         platform.advance_clock_to(from_ns(int(some_bars.ts[row])))
@@ -58,9 +69,11 @@ def test_bar_by_bar_it_makes_the_trades_of_a_backtest(live: tuple[Sea, Any, Any]
             pass
     with sea.engine.work(write=False) as work:
         first = int(work.connection.execute(select(BarSeen.ts).order_by(BarSeen.ts)).scalars().first() or 0)
-    begun = int(some_bars.ts.searchsorted(first))
+    first_row = int(some_bars.ts.searchsorted(first))
     account = tk.PaperAccount(currency="USD", balance=10_000, leverage=30)
-    model = normalise_all(tk.backtest(EmaCross(), some_bars[begun : last + 1], account=account).trade_records)
+    model = normalise_all(
+        tk.backtest(EmaCross(), some_bars[first_row : last + 1], account=account, guards=guards).trade_records
+    )
     start = from_ns(int(some_bars.ts[WARM]))
     mine = sea.trades(run)
     # The model's account differs by what it won before the run began, so sizes are compared by risk, not by lots.
@@ -68,7 +81,7 @@ def test_bar_by_bar_it_makes_the_trades_of_a_backtest(live: tuple[Sea, Any, Any]
     shared = [t for t in model if t["entry_time"] > start and t["exit_time"] < end]
     expected = [{**t, "lots": None, "profit": None} for t in shared]
     got = [{**t, "lots": None, "profit": None} for t in mine]
-    assert len(expected) >= 8
+    assert len(expected) >= 5
     assert first_difference(expected, got) is None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from toolkit.clock import from_ns
 from toolkit.execution.intents import IntentState
@@ -66,6 +67,7 @@ class Step:
     events: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)  # kind, level, message, data
     changes: dict[str, Any] = field(default_factory=dict)  # further columns of the row, e.g. its status
     market_time: datetime | None = None
+    also: list[Callable[[Connection], None]] = field(default_factory=list)  # further writes of the same moment
 
 
 def unsettled_intents(engine: Engine, live_run_id: UUID) -> list[tuple[UUID, str, str]]:
@@ -138,6 +140,8 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
             )
         for kind, level, message, data in step.events:
             add_event(work.connection, now, run, kind, message, level=level, market_time=step.market_time, data=data)
+        for write in step.also:
+            write(work.connection)
         work.commit()
     hot.state = state
     hot.row_version = saved.version

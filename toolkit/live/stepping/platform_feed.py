@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from toolkit.clock import from_ns, to_ns
 from toolkit.errors import BarsError, QuoteError
@@ -58,10 +58,10 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
     decisions = _take(hot, bars, step)
     step.changes["bars_hash"] = _running_hash(run.bars_hash, bars)
     if not first:
-        step.orders = _act(engine, desk, run, hot, positions, decisions, step, unknown)
+        step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, unknown)
     _mark_day(engine, desk, hot, positions, bars, step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
-    _keep_bars(engine, desk, run, bars)
+    step.also.append(lambda connection: _keep_bars(connection, engine, desk, run, bars))
     if step.orders.then_enter and run.stage != "shadow":
         hot.state = replace(hot.state, entry=decisions[-1])
     run = commit_step(engine, run, hot, positions, step)
@@ -75,7 +75,7 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
 
 def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, unknown: bool) -> Progress:
     return enter_after_exit(
-        engine, desk, run, hot, lambda held, _: _moment(engine, desk, run, hot, held, unknown, stale=False)
+        engine, desk, run, hot, lambda held, _: _moment(engine, desk, run, hot, held, [], unknown=unknown, stale=False)
     )
 
 
@@ -125,6 +125,7 @@ def _act(
     hot: Hot,
     positions: Positions,
     decisions: list[Waiting],
+    fresh: list[int],
     step: Step,
     unknown: bool,
 ) -> Orders:
@@ -133,7 +134,7 @@ def _act(
     step.signals = len(decisions)
     for decision in decisions:
         stale = decision.bar_ns != newest
-        moment = _moment(engine, desk, run, hot, positions, unknown, stale)
+        moment = _moment(engine, desk, run, hot, positions, fresh, unknown=unknown, stale=stale)
         if stale and decision.code & 3:
             step.events.append(
                 (
@@ -152,7 +153,15 @@ def _act(
 
 
 def _moment(
-    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, unknown: bool, stale: bool
+    engine: Engine,
+    desk: Desk,
+    run: RunRecord,
+    hot: Hot,
+    positions: Positions,
+    fresh: list[int],
+    *,
+    unknown: bool,
+    stale: bool,
 ) -> Moment:
     program = hot.program
     quote = desk.platform.quote(run.symbol)
@@ -165,29 +174,34 @@ def _moment(
         quote=quote,
         equity=equity_at_open(program.capital, realised, positions.open, bid, ask, value),
         rate=rate,
-        cooldown_from=_cooldown_from(engine, desk, run, hot),
+        cooldown_from=_cooldown_from(engine, desk, run, hot, fresh),
         now=engine.now(),
         entries_allowed=not unknown and not stale,
         why_not=why,
     )
 
 
-def _cooldown_from(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Any:
-    """Return the open of the bar ``cooldown_bars`` before the one that has just opened, by the bars really seen."""
+def _cooldown_from(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, fresh: list[int]) -> datetime | None:
+    """Return the open of the bar ``cooldown_bars`` before the one that has just opened, by the bars really seen.
+
+    ``fresh`` are opens of closed bars that this step has not committed yet.
+    """
     count = hot.program.guards.cooldown_bars
     if count <= 0:
         return None
+    query = (
+        select(_SEEN.c.ts)
+        .where(
+            _SEEN.c.feed == feed_name(desk), _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe,
+            _SEEN.c.revision == 0,
+        )
+        .order_by(_SEEN.c.ts.desc())
+        .limit(count)
+    )  # fmt: skip
     with engine.work(engine.service, write=False) as work:
-        opens = work.connection.execute(
-            select(_SEEN.c.ts)
-            .where(
-                _SEEN.c.feed == feed_name(desk), _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe,
-                _SEEN.c.revision == 0,
-            )
-            .order_by(_SEEN.c.ts.desc())
-            .limit(count)
-        ).scalars().all()  # fmt: skip
-    return from_ns(int(opens[-1])) if opens else None
+        kept = [int(ts) for ts in work.connection.execute(query).scalars()]
+    closed = sorted({*kept, *fresh}, reverse=True)
+    return from_ns(closed[min(count, len(closed)) - 1]) if closed else None
 
 
 def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progress:
@@ -257,40 +271,38 @@ def feed_name(desk: Desk) -> str:
     return f"{desk.platform.name}:{desk.account.server or desk.account.name}"
 
 
-def _keep_bars(engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
+def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
     """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
     feed, now = feed_name(desk), engine.now()
     key = (_SEEN.c.feed == feed, _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe)
     names = list(bars.columns)
-    with engine.work(engine.service) as work:
-        known: dict[int, Any] = {}
-        query = select(_SEEN).where(*key, _SEEN.c.ts >= int(bars.ts[0])).order_by(_SEEN.c.revision)
-        for row in work.connection.execute(query):
-            known[int(row.ts)] = row
-        fresh = []
-        for i, ts in enumerate(bars.ts.tolist()):
-            prices = {name: int(column[i]) for name, column in bars.columns.items()}
-            old = known.get(ts)
-            if old is not None and all(getattr(old, name) == prices[name] for name in names):
-                continue
-            revision = 0 if old is None else int(old.revision) + 1
-            if old is not None:
-                moment = from_ns(ts).isoformat()
-                add_event(
-                    work.connection,
-                    now,
-                    run,
-                    "bar_revised",
-                    f"the bar of {moment} reads differently now",
-                    level="warning",
-                )
-            fresh.append(
-                {"feed": feed, "symbol": run.symbol, "timeframe": run.timeframe, "ts": ts, "revision": revision, "final": True,
-                 "volume": None if bars.volume is None else float(bars.volume[i]), "seen_at": now, **prices}
-            )  # fmt: skip
-        if fresh:
-            work.connection.execute(insert(_SEEN), fresh)
-            work.commit()
+    known: dict[int, Any] = {}
+    query = select(_SEEN).where(*key, _SEEN.c.ts >= int(bars.ts[0])).order_by(_SEEN.c.revision)
+    for row in connection.execute(query):
+        known[int(row.ts)] = row
+    fresh = []
+    for i, ts in enumerate(bars.ts.tolist()):
+        prices = {name: int(column[i]) for name, column in bars.columns.items()}
+        old = known.get(ts)
+        if old is not None and all(getattr(old, name) == prices[name] for name in names):
+            continue
+        revision = 0 if old is None else int(old.revision) + 1
+        if old is not None:
+            moment = from_ns(ts).isoformat()
+            add_event(
+                connection,
+                now,
+                run,
+                "bar_revised",
+                f"the bar of {moment} reads differently now",
+                level="warning",
+            )
+        fresh.append(
+            {"feed": feed, "symbol": run.symbol, "timeframe": run.timeframe, "ts": ts, "revision": revision, "final": True,
+             "volume": None if bars.volume is None else float(bars.volume[i]), "seen_at": now, **prices}
+        )  # fmt: skip
+    if fresh:
+        connection.execute(insert(_SEEN), fresh)
 
 
 def _running_hash(before: str, bars: Bars) -> str:
