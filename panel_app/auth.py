@@ -1,6 +1,6 @@
 """Logging in to the page: ``panel serve panel_app/app.py --auth-module panel_app/auth.py --cookie-secret ...``.
 
-Passwords are kept as scrypt hashes in ``HOME/panel_users.json`` (mode 0600), written by
+Passwords are kept as scrypt hashes in ``HOME/panel_users.json`` (mode 0600), written by ``seatrial user add NAME`` or
 ``python -m panel_app.auth NAME``. Whoever logs in is the toolkit's user of that name, and sees and may do what that user may;
 a name that the toolkit does not know sees nothing. The login page is our own: Panel's fetches its style from elsewhere.
 """
@@ -8,26 +8,17 @@ a name that the toolkit does not know sees nothing. The login page is our own: P
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
-import os
-import secrets
 import sys
-import tempfile
 from getpass import getpass
-from pathlib import Path
 from typing import Final
 
 from tornado.web import RequestHandler
 
-from toolkit.errors import BadInput, must_be
-from toolkit.settings import Settings
+from toolkit.store.passwords import PasswordFile, password_file
 
-SHORTEST: Final = 10
+__all__ = ["LoginHandler", "LogoutHandler", "PasswordFile", "get_user", "login_url", "logout_url", "password_file"]
+
 WRONG_SECONDS: Final = 0.5
-_N, _R, _P = 2**14, 8, 1  # scrypt: 16 MB and some 50 ms a try
 
 #: Names that bokeh looks for in an auth module.
 login_url: Final = "/login"
@@ -43,53 +34,6 @@ button{{font:inherit;padding:10px;border:0;border-radius:8px;background:#0e7c86;
 <label>Name<input name="username" autocomplete="username" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required></label>
 <button>Log in</button></form></body></html>"""
-
-
-class PasswordFile:
-    """Names and scrypt hashes in one file that only its owner can read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def set(self, name: str, password: str) -> None:
-        """Store a password for a name, replacing an older one.
-
-        Raises
-        ------
-        BadInput
-            When the password is too short or the name empty.
-        """
-        if not name:
-            raise BadInput(must_be("name", "not empty", repr(name), "give the name of a user"))
-        if len(password) < SHORTEST:
-            raise BadInput(must_be("password", f"at least {SHORTEST} characters", len(password), "choose a longer one"))
-        salt = secrets.token_bytes(16)
-        stored = self._read()
-        stored[name] = {"salt": _text(salt), "hash": _text(_scrypt(password, salt))}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent)  # mkstemp makes the file 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(stored, file, indent=1, sort_keys=True)
-        Path(temporary).replace(self.path)
-
-    def verify(self, name: str, password: str) -> bool:
-        """Tell whether the password is the one stored; an unknown name takes as long as a known one."""
-        entry = self._read().get(name)
-        salt = base64.b64decode(entry["salt"]) if entry else b"\0" * 16
-        expected = base64.b64decode(entry["hash"]) if entry else b"\0" * 64
-        same = hmac.compare_digest(_scrypt(password, salt), expected)
-        return same and entry is not None
-
-    def _read(self) -> dict[str, dict[str, str]]:
-        if not self.path.exists():
-            return {}
-        stored: dict[str, dict[str, str]] = json.loads(self.path.read_text(encoding="utf-8"))
-        return stored
-
-
-def password_file(settings: Settings | None = None) -> PasswordFile:
-    """Return the password file of the settings' data folder."""
-    return PasswordFile((settings or Settings()).home / "panel_users.json")
 
 
 def get_user(handler: RequestHandler) -> str | None:
@@ -131,14 +75,6 @@ class LogoutHandler(RequestHandler):
         """Clear the cookies and go to the login page."""
         self.clear_cookie("user")
         self.redirect(login_url)
-
-
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, dklen=64)
-
-
-def _text(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
 
 
 def main(arguments: list[str] | None = None) -> int:

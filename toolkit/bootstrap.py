@@ -79,7 +79,7 @@ def build(settings: Settings | None = None, **overrides: Any) -> Engine:
     now = replaced.clock.now()
     with UnitOfWork(database, Principal(uuid4(), "bootstrap", "service")) as work:
         service = ensure_user(work.connection, now, SERVICE_USER, "service")
-        local = ensure_user(work.connection, now, LOCAL_USER, "human")
+        local = ensure_user(work.connection, now, LOCAL_USER, "human", role="admin")
         work.commit()
     desks = _Desks(settings, replaced, SqlIntentStore(database), service)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, runs, service
+from toolkit.cli import accounts, bus, demo, runs, service, users
 
 app = typer.Typer(
     name="seatrial",
@@ -44,5 +44,6 @@ app.command("worker")(bus.worker)
 app.command("panel")(service.panel)
 app.command("doctor")(service.doctor)
 app.add_typer(accounts.app, name="account")
+app.add_typer(users.app, name="user")
 app.add_typer(bus.gateway_app, name="gateway")
 app.add_typer(bus.dlq_app, name="dlq")

@@ -18,6 +18,7 @@ LOCAL_USER = "local"
 SERVICE_USER = "service"
 
 Environment = Literal["paper", "demo", "real"]
+Role = Literal["viewer", "trader", "admin"]
 
 _USERS: Any = User.__table__
 _ACCOUNTS: Any = Account.__table__
@@ -46,13 +47,15 @@ class AccountRecord:
     created_at: datetime | None = None
 
 
-def ensure_user(connection: Connection, at: datetime, name: str, kind: Literal["human", "service"]) -> Principal:
-    """Return the principal of that name, adding the user when there is none."""
+def ensure_user(
+    connection: Connection, at: datetime, name: str, kind: Literal["human", "service"], *, role: Role = "trader"
+) -> Principal:
+    """Return the principal of that name, adding the user when there is none; ``role`` counts only for a new one."""
     row = connection.execute(select(_USERS).where(_USERS.c.name == name)).first()
     if row is not None:
         return Principal(row.user_id, row.name, row.kind)
     principal = Principal(uuid4(), name, kind)
-    connection.execute(insert(_USERS).values(user_id=principal.user_id, name=name, kind=kind, created_at=at))
+    connection.execute(insert(_USERS).values(user_id=principal.user_id, name=name, kind=kind, role=role, created_at=at))
     return principal
 
 
@@ -70,8 +73,28 @@ def find_user(connection: Connection, name: str) -> Principal:
     return Principal(row.user_id, row.name, row.kind)
 
 
+def role_of(connection: Connection, principal: Principal) -> Role:
+    """Return the principal's role as its row says now; whoever has no row may only look."""
+    found: Role | None = connection.execute(select(_USERS.c.role).where(_USERS.c.user_id == principal.user_id)).scalar()
+    return found or "viewer"
+
+
 def may_act(connection: Connection, principal: Principal, account_id: UUID) -> bool:
-    """Tell whether the principal owns the account or holds a grant on it that is not revoked."""
+    """Tell whether the principal may trade on the account: it owns it or was granted it, and is no mere viewer."""
+    return _belongs(connection, principal, account_id) and role_of(connection, principal) != "viewer"
+
+
+def may_see(connection: Connection, principal: Principal, account_id: UUID) -> bool:
+    """Tell whether the principal may look at the account: it owns it, was granted it, or is an admin."""
+    return _belongs(connection, principal, account_id) or role_of(connection, principal) == "admin"
+
+
+def may_halt(connection: Connection, principal: Principal, account_id: UUID) -> bool:
+    """Tell whether the principal may throw the account's kill switch: whoever may trade on it, and every admin."""
+    return may_see(connection, principal, account_id) and role_of(connection, principal) != "viewer"
+
+
+def _belongs(connection: Connection, principal: Principal, account_id: UUID) -> bool:
     owner = connection.execute(select(_ACCOUNTS.c.owner_id).where(_ACCOUNTS.c.account_id == account_id)).scalar()
     if owner == principal.user_id:
         return True
@@ -149,7 +172,7 @@ class Accounts:
     def get(self, account_id: UUID) -> AccountRecord:
         """Return the account; NotFound when it is not this principal's to see."""
         row = self._connection.execute(select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id)).first()
-        if row is None or not may_act(self._connection, self._principal, account_id):
+        if row is None or not may_see(self._connection, self._principal, account_id):
             raise NotFound(
                 f"account {account_id} does not exist for {self._principal.name}: check the id, or ask for a grant"
             )
@@ -209,8 +232,10 @@ class Accounts:
         audit.append(self._connection, at, self._principal, "account.revoke", str(account_id), principal.name)
 
     def halt(self, account_id: UUID, at: datetime, reason: str) -> None:
-        """Throw the account's kill switch: no entry leaves until it is resumed."""
-        self.get(account_id)
+        """Throw the account's kill switch: no entry leaves until it is resumed; an admin may for any account."""
+        account = self.get(account_id)
+        if not may_halt(self._connection, self._principal, account_id):
+            raise Forbidden(f"{self._principal.name} may not halt {account.name}: a viewer only looks, ask its owner")
         self._connection.execute(
             update(_ACCOUNTS)
             .where(_ACCOUNTS.c.account_id == account_id)
@@ -252,6 +277,8 @@ class Accounts:
             raise Forbidden(
                 f"account {account.name} must be {self._principal.name}'s own, was another user's: ask its owner"
             )
+        if role_of(self._connection, self._principal) == "viewer":
+            raise Forbidden(f"{self._principal.name} may not change {account.name}: a viewer only looks, ask an admin")
 
     def _by_name(self, name: str) -> Any:
         return self._connection.execute(

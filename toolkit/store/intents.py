@@ -65,6 +65,7 @@ TRADES = _table(models.Trade)
 LINKS = _table(models.LiveRunTradeLink)
 ACCOUNTS = _table(models.Account)
 GRANTS = _table(models.AccountGrant)
+USERS = _table(models.User)
 RUNS = _table(models.LiveRun)
 TRIPS = _table(models.GuardrailTrip)
 MARKS = _table(models.EquityMark)
@@ -312,13 +313,15 @@ class SqlTransaction(RecordTables):
         return self._one(AccountRecord, ACCOUNTS, account_id=account_id)
 
     def may_act(self, account_id: UUID, principal: Principal) -> bool:
-        """Whether the principal owns the account or holds a grant that is not revoked."""
+        """Whether the principal owns the account or holds a grant that is not revoked, and is no mere viewer."""
 
         def make(_dialect: Dialect) -> ClauseElement:
-            owns = select(ACCOUNTS.c.account_id).where(*equals(ACCOUNTS, ("account_id", "owner_id")))
+            me = bindparam("owner_id", type_=USERS.c.user_id.type)
+            looks_only = select(USERS.c.user_id).where(USERS.c.user_id == me, USERS.c.role == "viewer").exists()
+            owns = select(ACCOUNTS.c.account_id).where(*equals(ACCOUNTS, ("account_id", "owner_id")), ~looks_only)
             grant = GRANTS.c.user_id == bindparam("owner_id", type_=GRANTS.c.user_id.type)
             held = select(GRANTS.c.account_id).where(
-                *equals(GRANTS, ("account_id",)), grant, GRANTS.c.revoked_at.is_(None)
+                *equals(GRANTS, ("account_id",)), grant, GRANTS.c.revoked_at.is_(None), ~looks_only
             )
             return owns.union_all(held).limit(1)
 

@@ -58,11 +58,15 @@ class User(Base):
     """Somebody who may act: a person, or the service principal that workers act as (``kind`` "service")."""
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("kind IN ('human', 'service')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind IN ('human', 'service')", name="kind"),
+        CheckConstraint("role IN ('viewer', 'trader', 'admin')", name="role"),
+    )
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     kind: Mapped[str] = mapped_column(String(16), default="human")
+    role: Mapped[str] = mapped_column(String(16), default="trader", server_default="trader")
     created_at: Mapped[datetime]
 
 

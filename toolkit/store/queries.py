@@ -1,7 +1,8 @@
 """The read side: plain SQL that returns frozen rows, each query limited to what its principal may see.
 
-A principal sees the accounts it owns and those it was granted; runs, intents, trades and events follow their account. A row
-it may not see is not there: asking for it by id raises `NotFound`, exactly as for an id that does not exist.
+A principal sees the accounts it owns and those it was granted, an admin sees all; runs, intents, trades and events follow
+their account. A row it may not see is not there: asking for it by id raises `NotFound`, exactly as for an id that does not
+exist.
 
 Pages follow changes by asking again from where they were. ``changed_since`` is compared with the wall-clock ``updated_at``,
 which a transaction sets before it commits; so callers ask again from a little earlier (`OVERLAP`) and ignore rows that they
@@ -70,7 +71,10 @@ def visible_accounts(reader: Reader) -> Select[UUID]:
     granted = select(AccountGrant.account_id).where(
         AccountGrant.user_id == reader.user_id, AccountGrant.revoked_at.is_(None)
     )
-    return select(Account.account_id).where(or_(Account.owner_id == reader.user_id, Account.account_id.in_(granted)))
+    admin = select(User.user_id).where(User.user_id == reader.user_id, User.role == "admin").exists()
+    return select(Account.account_id).where(
+        or_(Account.owner_id == reader.user_id, Account.account_id.in_(granted), admin)
+    )
 
 
 class Totals:

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from toolkit.errors import Forbidden, LostRace, NotFound
 from toolkit.execution.principal import Principal
 from toolkit.store import audit
-from toolkit.store.accounts import may_act
+from toolkit.store.accounts import may_act, may_see
 from toolkit.store.models import Account, AccountGrant, Bot, BotVersion, EquityMark, LiveRun, RunEvent, Trade
 from toolkit.store.statements import Statement
 
@@ -181,7 +181,7 @@ class Versions:
         return self.get(version_id)
 
     def get(self, bot_version_id: UUID) -> VersionRecord:
-        """Return a version of this principal, or one that runs on an account it may act on; NotFound otherwise."""
+        """Return a version of this principal, or one that runs on an account it may see; NotFound otherwise."""
         rows = self._select(_VERSIONS.c.bot_version_id == bot_version_id)
         if rows:
             record = rows[0]
@@ -202,7 +202,7 @@ class Versions:
         accounts = self._connection.execute(
             select(_RUNS.c.account_id).where(_RUNS.c.bot_version_id == bot_version_id).distinct()
         ).scalars()
-        return any(may_act(self._connection, self._principal, account) for account in accounts)
+        return any(may_see(self._connection, self._principal, account) for account in accounts)
 
     def _select(self, *where: Any) -> list[VersionRecord]:
         rows = self._connection.execute(
@@ -244,7 +244,7 @@ class Runs:
         """Return the run; NotFound when it is not this principal's to see."""
         run = self.peek(live_run_id)
         if run is None or not (
-            run.owner_id == self._principal.user_id or may_act(self._connection, self._principal, run.account_id)
+            run.owner_id == self._principal.user_id or may_see(self._connection, self._principal, run.account_id)
         ):
             raise NotFound(f"live run {live_run_id} does not exist for {self._principal.name}: check the id")
         return run
