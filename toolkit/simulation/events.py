@@ -102,9 +102,9 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
     quote = entry_quote(side, bid, ask)
     reason = 0
     if w[STOP_REQUIRED] or stop > 0:
-        reason = entry_refusal(side, quote, stop, w[HAS_TARGET] != 0, target)
+        reason = entry_refusal(side, quote, ask - bid, stop, w[HAS_TARGET] != 0, target)
     elif w[HAS_TARGET]:
-        reason = entry_refusal(side, quote, 1, True, target)
+        reason = entry_refusal(side, quote, 0, 1, True, target)
     if reason == 0:
         reason = entry_denied(
             w[BASE],

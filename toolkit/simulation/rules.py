@@ -45,6 +45,7 @@ STOP_BEYOND_ZERO = 3
 NO_EQUITY = 4
 BELOW_MINIMUM = 5
 INSUFFICIENT_MARGIN = 6
+STOP_INSIDE_SPREAD = 7
 SKIP_REASONS = (
     "",
     "no_stop",
@@ -53,6 +54,7 @@ SKIP_REASONS = (
     "no_equity",
     "below_minimum_lots",
     "insufficient_margin",
+    "stop_inside_spread",
 )
 
 _LIMIT = 1 << 62
@@ -180,10 +182,16 @@ def protection_levels(side: int, quote: int, stop_points: int, target_points: in
     return sl, tp
 
 
-def entry_refusal(side: int, quote: int, stop_points: int, has_target: bool, target_points: int) -> int:
-    """Why an entry with these distances cannot be made: OK, NO_STOP, STOP_BEYOND_ZERO or TARGET_NOT_BEYOND."""
+def entry_refusal(side: int, quote: int, spread: int, stop_points: int, has_target: bool, target_points: int) -> int:
+    """Why an entry with these distances cannot be made: OK, or a code of `SKIP_REASONS`.
+
+    ``spread`` is that of the quote. A stop no farther away than it is already passed by the quote that would close the
+    position; trading servers refuse such an order, so it is refused here as well.
+    """
     if stop_points <= 0:
         return NO_STOP
+    if stop_points <= spread:
+        return STOP_INSIDE_SPREAD
     if side > 0 and stop_points >= quote:
         return STOP_BEYOND_ZERO
     if has_target and (target_points <= 0 or (side < 0 and target_points >= quote)):
@@ -219,8 +227,8 @@ def range_exit(
 ) -> tuple[int, int]:
     """Exit inside the range of a bar: ``(reason, price)``, the stop before the target, at exactly the level.
 
-    A long is watched on the bid, a short on the ask. Only a position opened at this very open, with its stop inside the
-    spread, can find its level already passed by the open quote; it is then closed at that quote, never at a better one.
+    A long is watched on the bid, a short on the ask. A level that the open quote has already passed closes at that quote,
+    never at a better one.
     """
     if side > 0:
         if sl != 0 and bid_low <= sl:

@@ -385,7 +385,7 @@ def walk(bars: Bars, entry: int, sign: int, stop: int, target: int) -> tuple[int
     seed=st.integers(0, 2**32 - 1),
     entry=st.integers(1, 40),
     buy=st.booleans(),
-    stop=st.integers(1, 400),
+    stop=st.integers(11, 400),  # beyond the spread of 10
     target=st.one_of(st.just(0), st.integers(1, 600)),
     stride=st.sampled_from([1, 7, 1000]),
 )
@@ -436,3 +436,13 @@ def test_moved_stop_is_watched_from_then_on(tmp_path: Path) -> None:
         venue.send(ModifyProtection(TAG, str(opened.position_id), Decimal("1.09850"), None))
         assert venue.first_touch(START + 9 * HOUR) == START + 4 * HOUR
         assert venue.advance_clock_to(START + 5 * HOUR) == 1
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_entry_with_its_stop_inside_the_spread_is_refused(tmp_path: Path, side: Side) -> None:
+    """The paper platform takes no stop at or beyond the quote that would close the position."""
+    inside, outside = ("1.10000", "1.09999") if side is Side.BUY else ("1.10010", "1.10011")
+    with open_venue(tmp_path, make_bars([FLAT] * 2)) as venue:
+        venue.advance_clock_to(START)
+        assert venue.send(market(side, stop=inside)).code == "INVALID_STOPS"
+        assert venue.send(market(side, stop=outside)).outcome is Outcome.DONE

@@ -113,6 +113,8 @@ class _Book:
         if c.has_stop or stop > 0:
             if stop <= 0:
                 return 1, None
+            if ask - stop >= bid if side == 1 else bid + stop <= ask:
+                return 7, None
             if side == 1 and quote - stop <= 0:
                 return 3, None
         if wants_target and (target <= 0 or (side == -1 and quote - target <= 0)):

@@ -129,10 +129,14 @@ def test_range_of_the_fill_bar_is_watched(play):
     assert (t["entry_bar"], t["exit_bar"], t["price"]) == (1, 1, 982)
 
 
-def test_stop_inside_the_spread_is_closed_at_the_quote_not_better(play):
-    """With a spread wider than the stop, a buy is closed at once at the open bid."""
-    t = only(play([FLAT, bar(1000, 1000, 1000, 1000, spread=30), FLAT], {0: LONG}))
-    assert (t["entry"], t["price"], t["reason"]) == (1030, 1000, "stop_loss")
+@pytest.mark.parametrize("decision", [LONG, SHORT])
+def test_entry_with_its_stop_inside_the_spread_is_refused(play, decision):
+    """A stop of 20 points is refused at a spread of 20, as by a trading server, and made at a spread of 19."""
+    run = play([FLAT, bar(1000, 1000, 1000, 1000, spread=20), FLAT], {0: decision})
+    assert [rules.SKIP_REASONS[reason] for reason in run.skips[:, 2]] == ["stop_inside_spread"]
+    assert (len(run.trades), run.open_trade) == (0, None)
+    wide = [bar(1000, 1000, 1000, 1000, spread=19)] * 2
+    assert play([FLAT, *wide], {0: decision}).open_trade.entry_bar == 1
 
 
 def test_opposite_entry_closes_then_opens(play):

@@ -211,6 +211,12 @@ def _plan(intent: IntentRecord, request: TradeRequest, view: MarketView, equity:
         return Refusal(
             IntentState.DENIED, "stop_beyond_zero", f"a stop {request.stop_loss_distance_pips} pips from {entry}"
         )
+    if distance <= instrument.to_points(priced_at.spread):
+        return Refusal(
+            IntentState.DENIED,
+            "stop_inside_spread",
+            f"a stop {request.stop_loss_distance_pips} pips from {entry} at a spread of {priced_at.spread:f}",
+        )
     stop = instrument.price(stop_points)
     target = None
     if request.take_profit_price is not None:

@@ -172,7 +172,8 @@ def _entry_intent(
         target = decision.target_points if decision.rr is None else rules.target_points_from_rr(decision.rr, stop)
     policy_acts = not decision.has_stop and program.stop_policy.kind != "reject"
     if not policy_acts:
-        refusal = rules.entry_refusal(sign, quote_points, stop, program.has_target, target)
+        spread = instrument.to_points(moment.quote.spread)
+        refusal = rules.entry_refusal(sign, quote_points, spread, stop, program.has_target, target)
         if refusal != rules.OK:
             code = rules.SKIP_REASONS[refusal]
             raise EntrySkipped(code, f"{side.value} {run.symbol}: {code}, stop {stop} points, target {target} points")

@@ -5,6 +5,6 @@ from toolkit.platforms.simmt5.terminal import SimMT5, VenueClock
 from toolkit.platforms.simulated.desk import VenueRules
 
 #: What a MetaTrader server checks and a backtest does not.
-STRICT = VenueRules(strict_stops=True, check_margin=True)
+STRICT = VenueRules(check_margin=True)
 
 __all__ = ["STRICT", "SimMT5", "SimMT5Platform", "VenueClock"]

@@ -33,9 +33,6 @@ class VenueRules:
         Least distance of stops, targets and pending prices from the quote that would trigger them.
     freeze_level_points
         Closer than this to its trigger, a stop, target or pending order can no longer be changed.
-    strict_stops
-        True: a stop or target must lie beyond the closing quote (bid for a long), as MetaTrader 5 demands. False:
-        beyond the entry quote, as the backtest has it, where a stop inside the spread is legal and costs the spread.
     check_margin
         True: an entry beyond the free margin is refused (NO_MONEY). The fill rules of the backtest do not model
         margin yet, so the paper venue does not either; the MetaTrader 5 double does.
@@ -43,7 +40,6 @@ class VenueRules:
 
     stops_level_points: int = 0
     freeze_level_points: int = 0
-    strict_stops: bool = False
     check_margin: bool = False
 
 
@@ -153,8 +149,8 @@ class OrderDesk:
             )
         bid, ask = self._quote(command.symbol, ns)
         if order.order_type is OrderType.MARKET:
-            quote = rules.entry_quote(order.sign, bid, ask)
-            self._check_levels(order.sign, quote, bid, ask, order.stop_points, order.target_points)
+            quote = rules.close_quote(order.sign, bid, ask)
+            self._check_levels(order.sign, quote, order.stop_points, order.target_points)
         else:
             self._check_trigger(order, bid, ask)
         return order
@@ -197,7 +193,7 @@ class OrderDesk:
                 "INVALID_PRICE",
                 f"limit_price must be {side} {quote} points by at least {least}, was {trigger}: move it or use MARKET",
             )
-        self._check_levels(order.sign, trigger, trigger, trigger, order.stop_points, order.target_points)
+        self._check_levels(order.sign, trigger, order.stop_points, order.target_points)
 
     def fill_pending(self, order: Order, price: int, ns: int) -> Position | None:
         """Fill a working order that the market reached; without the margin it is rejected instead."""
@@ -265,8 +261,6 @@ class OrderDesk:
         self._check_levels(
             position.sign,
             mark,
-            bid,
-            ask,
             stop if stop != position.stop_points else 0,
             target if target != position.target_points else 0,
         )
@@ -336,8 +330,8 @@ class OrderDesk:
         points = self._prices.costs(symbol).slippage_points + self._script.extra_slippage_points
         return rules.slipped(sign, price, points)
 
-    def _check_levels(self, sign: int, entry: int, bid: int, ask: int, stop: int, target: int) -> None:
-        reference = rules.close_quote(sign, bid, ask) if self._checks.strict_stops else entry
+    def _check_levels(self, sign: int, reference: int, stop: int, target: int) -> None:
+        """Refuse a stop or target that is not beyond the price a position would be closed at, as trading servers do."""
         least = self._checks.stops_level_points
         for name, level, room in (
             ("stop_loss", stop, sign * (reference - stop)),
