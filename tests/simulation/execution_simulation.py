@@ -38,11 +38,13 @@ from toolkit.execution.ledger.records import AccountRecord, IntentRecord, RunRec
 from toolkit.execution.ledger.submit import make_entry, make_intent, submit
 from toolkit.execution.ports import (
     Book,
+    ClientTag,
     ClosePosition,
     History,
     ModifyProtection,
     OpenOrder,
     OrderResult,
+    OrderType,
     Outcome,
     PlatformCommand,
 )
@@ -160,8 +162,30 @@ class Venue(ScriptedPlatform):
         self.foreign: set[str] = set()
         self.touched_foreign: list[str] = []
 
+    def session(self) -> Venue:
+        """Return what a worker trades on."""
+        return self
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
     def now(self) -> datetime:
         return START + timedelta(seconds=self.world.seconds)
+
+    def move_quote(self, points: int) -> None:
+        """Let the market move."""
+        old = self.quotes["EURUSD"]
+        step = points * EURUSD.point
+        self.quotes["EURUSD"] = replace(old, bid=old.bid + step, ask=old.ask + step)
+
+    def open_by_hand(self) -> str:
+        """Let a person open a position at the terminal."""
+        order = OpenOrder(
+            ClientTag("manual", 0), "EURUSD", Side.BUY, OrderType.MARKET, Decimal("0.3"), None, Decimal(1)
+        )
+        answer = ScriptedPlatform.fill(self, order)
+        assert answer.position_id is not None
+        return answer.position_id
 
     def settle_time(self) -> None:
         """Let the venue's time follow the world's, and accept what is due."""
@@ -264,6 +288,7 @@ class World:
     steps: int = 250
     dial: Dial = field(default_factory=Dial)
     make_store: Callable[[], Any] | None = None
+    make_venue: Callable[[World], Any] | None = None
     mutate: Callable[[World], None] | None = None
 
     def __post_init__(self) -> None:
@@ -284,7 +309,7 @@ class World:
         self.memory: Any = self.make_store() if self.make_store else self._memory()
         self.store = SimStore(self, self.memory)
         self.clock = SimClock(self)
-        self.venue = Venue(self)
+        self.venue: Any = (self.make_venue or Venue)(self)
         self.workers = [Worker("a"), Worker("b")]
         self.main = getcurrent()
         if self.mutate is not None:
@@ -372,7 +397,7 @@ class World:
 
     def _life_of(self, worker: Worker) -> None:
         service = TradeService(
-            self.venue,
+            self.venue.session(),
             self.store,
             self.clock,
             account_id=ACCOUNT,
@@ -415,6 +440,7 @@ class World:
         self.check_settled()
         for worker in self.workers:
             self.kill(worker)
+        self.venue.close()
         return self
 
     def step(self) -> None:
@@ -449,15 +475,11 @@ class World:
         x = rng.random()
         ours = [p for p in self.venue.positions.values() if p.position_id not in self.venue.foreign]
         if x < 0.25:
-            move = rng.randint(-30, 30)
-            old = self.venue.quotes["EURUSD"]
-            self.venue.quotes["EURUSD"] = replace(
-                old, bid=old.bid + move * EURUSD.point, ask=old.ask + move * EURUSD.point
-            )
+            self.venue.move_quote(rng.randint(-30, 30))
         elif x < 0.45 and ours:
             self.venue.close_out(rng.choice(ours).position_id, None, rng.choice(["stop_loss", "manual", "take_profit"]))
         elif x < 0.55:
-            self._manual_position()
+            self.venue.foreign.add(self.venue.open_by_hand())
         elif x < 0.72:
             halted = self.memory_account().halted_at is not None
             if halted or x < 0.60:
@@ -586,16 +608,6 @@ class World:
         assert run is not None
         return run
 
-    def _manual_position(self) -> None:
-        from toolkit.execution.ports import ClientTag, OrderType
-
-        order = OpenOrder(
-            ClientTag("manual", 0), "EURUSD", Side.BUY, OrderType.MARKET, Decimal("0.3"), None, Decimal(1)
-        )
-        answer = ScriptedPlatform.fill(self.venue, order)
-        assert answer.position_id is not None
-        self.venue.foreign.add(answer.position_id)
-
     def calm_down(self) -> None:
         """No more faults: everything in flight must come to an end by itself."""
         self.dial = QUIET
@@ -706,8 +718,8 @@ def run_seed(seed: int, **options: Any) -> World:
         raise Violation(f"seed {seed}: {violation}") from violation
 
 
-def main() -> int:
-    """Run many seeds and report."""
+def main(**options: Any) -> int:
+    """Run many seeds and report; ``options`` are those of `World`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2_000)
     parser.add_argument("--first", type=int, default=0)
@@ -717,7 +729,7 @@ def main() -> int:
     violations: list[str] = []
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         try:
-            totals.update(run_seed(seed).counts)
+            totals.update(run_seed(seed, **options).counts)
         except Violation as violation:
             violations.append(str(violation))
     spent = time.monotonic() - started

@@ -9,22 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-import numpy as np
-
-from toolkit.clock import SYSTEM, Clock, to_ns
-from toolkit.errors import (
-    BadInput,
-    PlatformError,
-    PlatformUnavailable,
-    QuoteError,
-    ReadFailed,
-    RequestError,
-    UnknownSymbol,
-    WrongAccount,
-    must_be,
-)
+from toolkit.clock import SYSTEM, Clock
+from toolkit.errors import PlatformError, QuoteError, ReadFailed, RequestError, UnknownSymbol, WrongAccount
 from toolkit.execution.ports import (
-    AccountSnapshot,
     Book,
     CancelOrder,
     ClosePosition,
@@ -37,20 +24,16 @@ from toolkit.execution.ports import (
     PlatformCommand,
     PlatformDeal,
 )
-from toolkit.market import Bars, Instrument, Quote, Side, Timeframe
-from toolkit.market.platform_clock import PlatformClock, find_clock
+from toolkit.market.platform_clock import PlatformClock
 from toolkit.platforms.metatrader5 import codes, convert, requests
-from toolkit.platforms.metatrader5.clocks import ClockFinding, find_server_clock, measured_offset
-from toolkit.platforms.metatrader5.convert import ServerTime
-from toolkit.platforms.metatrader5.module import load_module
+from toolkit.platforms.metatrader5.market import TerminalMarket
 
 log = logging.getLogger(__name__)
 
-_WEEK_BARS = 8_800  # a year of H1 bars
 _REASONS_KEPT = 10_000
 
 
-class MetaTrader5Platform:
+class MetaTrader5Platform(TerminalMarket):
     """One account at one MetaTrader 5 terminal.
 
     Parameters
@@ -71,7 +54,7 @@ class MetaTrader5Platform:
     deviation_points
         Slippage allowed where a command states none (instant execution only; market execution ignores it).
     utc
-        The clock of this machine; `now` is its time.
+        The clock of this machine. `now` is its time, but never earlier than what the server's ticks have shown.
 
     Notes
     -----
@@ -98,190 +81,22 @@ class MetaTrader5Platform:
         deviation_points: int = 20,
         utc: Clock = SYSTEM,
     ) -> None:
-        if environment not in ("demo", "real"):
-            raise BadInput(must_be("environment", "'demo' or 'real'", repr(environment), "name the account's kind"))
-        self._mt5 = mt5 if mt5 is not None else load_module()
-        self._login, self._server, self._environment = int(login), server, environment
-        self._password = password
-        self._start: dict[str, Any] = {"timeout": int(timeout_ms), "portable": bool(portable)}
-        self._path = path
-        self._time = None if clock is None else ServerTime(find_clock(clock))
-        self._theirs = dict(symbols or {})
-        self._ours = {theirs: ours for ours, theirs in self._theirs.items()}
-        self._suffix = suffix
-        self._deviation = deviation_points
-        self._utc = utc
-        self._facts: dict[str, Instrument] = {}
-        self._last_closed: dict[tuple[str, str], tuple[float, ...]] = {}
-        self._digits = 2
-        self._reasons: dict[str, str] = {}
-        self.clock_finding: ClockFinding | None = None
-        self.revisions: list[str] = []
-
-    # --- session ---------------------------------------------------------------------------------------------------
-
-    def connect(self) -> AccountSnapshot:
-        """Start the terminal if need be, check that it is our account, find the server's clock.
-
-        Raises
-        ------
-        PlatformUnavailable
-            When the terminal cannot be reached or is not connected to its server.
-        WrongAccount
-            When it is logged in to another account, server or environment, or refuses the login.
-        """
-        arguments: dict[str, Any] = dict(self._start)
-        if self._password is not None:
-            arguments |= {"login": self._login, "server": self._server, "password": self._password()}
-        started = self._mt5.initialize(self._path, **arguments) if self._path else self._mt5.initialize(**arguments)
-        del arguments
-        if not started:
-            error = self._mt5.last_error()
-            if isinstance(error, tuple) and error[0] == -6:
-                raise WrongAccount(f"login {self._login} at {self._server}: {codes.words(error)}")
-            raise PlatformUnavailable(f"MetaTrader 5 did not start: {codes.words(error)}")
-        info, terminal = self._identity()
-        self._digits = int(info.currency_digits)
-        if self._time is None:
-            self.clock_finding = self._find_clock()
-            self._time = ServerTime(self.clock_finding.clock)
-            log.warning("%s", self.clock_finding)
-        return convert.account(info, terminal, self.now())
-
-    def close(self) -> None:
-        """End the line to the terminal; the terminal itself goes on, and so do its stops. Safe to call twice."""
-        self._mt5.shutdown()
-
-    def now(self) -> datetime:
-        """Return the time in UTC; the package does not state the server's."""
-        return self._utc.now()
-
-    @property
-    def server_time(self) -> ServerTime:
-        """Return the conversion between the server's wall clock and UTC."""
-        if self._time is None:
-            raise PlatformError("the server's clock must be known: connect first, or state clock=")
-        return self._time
-
-    def _find_clock(self) -> ClockFinding:
-        name = next((i.name for i in self._mt5.symbols_get() or () if i.visible and i.time), None)
-        if name is None:
-            return find_server_clock([], self.now(), None)
-        tick = self._mt5.symbol_info_tick(name)
-        offset = None if tick is None else measured_offset(int(tick.time), self.now())
-        rates = self._mt5.copy_rates_from_pos(name, codes.TIMEFRAMES["H1"], 1, _WEEK_BARS)
-        return find_server_clock([] if rates is None else rates["time"], self.now(), offset)
-
-    def _identity(self) -> tuple[Any, Any]:
-        """Return account and terminal, after checking that they are the ones this session is for."""
-        info, terminal = self._mt5.account_info(), self._mt5.terminal_info()
-        if info is None or terminal is None:
-            raise PlatformUnavailable(f"the terminal did not answer: {codes.words(self._mt5.last_error())}")
-        found = (int(info.login), str(info.server), convert.environment(info))
-        if found != (self._login, self._server, self._environment):
-            raise WrongAccount(
-                must_be(
-                    "the terminal's account",
-                    f"{self._login} at {self._server} ({self._environment})",
-                    f"{found[0]} at {found[1]} ({found[2]})",
-                    "give each account its own portable terminal, and log this one in again",
-                )
-            )
-        if not terminal.connected:
-            raise PlatformUnavailable(f"the terminal of {self._login} is not connected to {self._server}")
-        return info, terminal
-
-    # --- market data -----------------------------------------------------------------------------------------------
-
-    def instrument(self, symbol: str) -> Instrument:
-        """Return the contract facts as the terminal states them; UnknownSymbol when it has no such symbol."""
-        facts = self._facts.get(symbol)
-        if facts is None:
-            facts = self._facts[symbol] = convert.instrument(self._info(symbol), symbol)
-        return facts
-
-    def server_name(self, symbol: str) -> str:
-        """Return the server's name of one of our symbols."""
-        return self._theirs.get(symbol, symbol + self._suffix)
-
-    def _our_name(self, name: str) -> str:
-        if name in self._ours:
-            return self._ours[name]
-        return name.removesuffix(self._suffix) if self._suffix else name
-
-    def _info(self, symbol: str) -> Any:
-        name = self.server_name(symbol)
-        info = self._mt5.symbol_info(name)
-        if info is None:
-            error = self._mt5.last_error()
-            if isinstance(error, tuple) and error[0] in (-1, -10000, -10001, -10002, -10003, -10004, -10005):
-                raise PlatformUnavailable(f"symbol {name} could not be read: {codes.words(error)}")
-            raise UnknownSymbol(
-                must_be("symbol", f"one of {self._server}", repr(name), "set the account's symbol table or suffix")
-            )
-        if not info.visible and not self._mt5.symbol_select(name, True):
-            raise PlatformUnavailable(f"symbol {name} could not be put into Market Watch; its list may be full")
-        return info
-
-    def quote(self, symbol: str) -> Quote:
-        """Return the last tick's bid and ask with its moment in UTC."""
-        facts = self.instrument(symbol)
-        tick = self._tick(symbol)
-        return Quote(
-            convert.price(tick.bid, facts),
-            convert.price(tick.ask, facts),
-            self.server_time.utc(tick.time, tick.time_msc),
+        super().__init__(
+            mt5,
+            login=login,
+            server=server,
+            environment=environment,
+            password=password,
+            path=path,
+            portable=portable,
+            timeout_ms=timeout_ms,
+            clock=clock,
+            symbols=symbols,
+            suffix=suffix,
+            utc=utc,
         )
-
-    def _tick(self, symbol: str) -> Any:
-        name = self.server_name(symbol)
-        tick = self._mt5.symbol_info_tick(name)
-        if tick is None:
-            self._info(symbol)  # selects it, or says that there is none
-            tick = self._mt5.symbol_info_tick(name)
-        if tick is None:
-            raise PlatformUnavailable(f"no tick of {name}: {codes.words(self._mt5.last_error())}")
-        if tick.bid <= 0 or tick.ask <= 0:
-            raise QuoteError(
-                must_be(f"quote of {symbol}", "known", "none since the terminal started", "wait for a tick")
-            )
-        return tick
-
-    def closed_bars(self, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars:
-        """Return closed bars opened later than ``after``; a bar is closed once a newer one has opened.
-
-        A bar that changed after it had been returned (a late tick can do that) is noted in ``revisions`` and logged.
-        """
-        facts, frame = self.instrument(symbol), Timeframe(timeframe)
-        name, number = self.server_name(symbol), codes.TIMEFRAMES[frame.value]
-        if after is None:
-            rates = self._mt5.copy_rates_from_pos(name, number, 0, int(limit) + 1)
-        else:
-            start, end = self.server_time.wall(after), self.server_time.wall(self.now()) + 2 * 86_400
-            rates = self._mt5.copy_rates_range(name, number, start, end)
-        if rates is None:
-            raise ReadFailed(f"{timeframe} bars of {name} could not be read: {codes.words(self._mt5.last_error())}")
-        if len(rates) == 0:
-            raise ReadFailed(f"{timeframe} bars of {name} came back empty: the terminal is still loading them")
-        closed = rates[:-1]  # the newest is still forming
-        if after is not None:
-            self._note_revision(symbol, frame, closed)
-            closed = closed[self.server_time.utc_columns(closed["time"]) > to_ns(after)]
-        closed = closed[:limit]
-        if len(closed):
-            self._last_closed[symbol, frame.value] = _values(closed[-1])
-        return convert.bars(closed, facts, frame, self.server_time)
-
-    def _note_revision(self, symbol: str, frame: Timeframe, rates: Any) -> None:
-        kept = self._last_closed.get((symbol, frame.value))
-        if kept is None:
-            return
-        at = np.flatnonzero(rates["time"] == kept[0])
-        if len(at) and _values(rates[at[0]]) != kept:
-            told = f"{symbol} {frame} bar of server time {kept[0]} changed after it had closed"
-            self.revisions.append(told)
-            log.warning("%s", told)
-            self._last_closed[symbol, frame.value] = _values(rates[at[0]])
+        self._deviation = deviation_points
+        self._reasons: dict[str, str] = {}
 
     # --- book ------------------------------------------------------------------------------------------------------
 
@@ -306,9 +121,6 @@ class MetaTrader5Platform:
             return deal
         return replace(deal, reason=self._reasons.get(deal.tag_text, "signal"))
 
-    def _of(self, record: Any) -> Instrument:
-        return self.instrument(self._our_name(record.symbol))
-
     def history(self, since: datetime, until: datetime) -> History:
         """Return ended orders and deals of the span.
 
@@ -316,7 +128,7 @@ class MetaTrader5Platform:
         """
         self._identity()
         time = self.server_time
-        span = time.wall(since) - 86_400, time.wall(until) + 2 * 86_400
+        span = max(0, time.wall(since) - 86_400), time.wall(until) + 2 * 86_400
         orders, deals = self._mt5.history_orders_get(*span), self._mt5.history_deals_get(*span)
         if orders is None or deals is None:
             raise ReadFailed(f"the history could not be read: {codes.words(self._mt5.last_error())}")
@@ -400,12 +212,6 @@ class MetaTrader5Platform:
     def _position(self, position_id: str) -> Any:
         """Return the live position of that identifier, read now: its ticket and volume may have changed."""
         return next((p for p in self._read("positions_get") if str(p.identifier) == position_id), None)
-
-    def _read(self, call: str, **arguments: Any) -> tuple[Any, ...]:
-        found = getattr(self._mt5, call)(**arguments)
-        if found is None:
-            raise ReadFailed(f"{call} failed: {codes.words(self._mt5.last_error())}")
-        return tuple(found)
 
     def _check(self, request: requests.Request, *, exit_command: bool) -> None:
         """Let the terminal check the request; its yes promises nothing, its no is final and free."""
@@ -501,39 +307,8 @@ class MetaTrader5Platform:
         target_ok = command.take_profit is None or position.tp != 0
         return requests.is_set(levels, position) or (stop_ok and target_ok)
 
-    # --- arithmetic ------------------------------------------------------------------------------------------------
-
-    def profit(self, symbol: str, side: Side, lots: Decimal, open_price: Decimal, close_price: Decimal) -> Decimal:
-        """Return the terminal's own profit calculation, in account currency."""
-        return self._calculate("order_calc_profit", symbol, side, lots, open_price, close_price)
-
-    def margin(self, symbol: str, side: Side, lots: Decimal, price: Decimal) -> Decimal:
-        """Return the terminal's own margin calculation, in account currency."""
-        return self._calculate("order_calc_margin", symbol, side, lots, price)
-
-    def _calculate(self, call: str, symbol: str, side: Side, lots: Decimal, *prices: Decimal) -> Decimal:
-        self._info(symbol)  # the terminal calculates for symbols in Market Watch only
-        kind = codes.ORDER_BUY if side is Side.BUY else codes.ORDER_SELL
-        value = getattr(self._mt5, call)(kind, self.server_name(symbol), float(lots), *(float(p) for p in prices))
-        if value is None:
-            raise PlatformUnavailable(f"{call} of {symbol} failed: {codes.words(self._mt5.last_error())}")
-        return convert.money(value, self._digits)
-
-    def point_value(self, symbol: str) -> Decimal | None:
-        """Return what one point of one lot is worth by the terminal's tick value, None when it does not state one."""
-        info, facts = self._info(symbol), self.instrument(symbol)
-        if not info.trade_tick_size or not info.trade_tick_value:
-            return None
-        ticks = facts.point / Decimal(repr(float(info.trade_tick_size)))
-        return Decimal(repr(float(info.trade_tick_value))) * ticks
-
 
 class _Done(Exception):  # control flow: the answer is known before anything is sent
     def __init__(self, outcome: Outcome, code: str, message: str, position_id: str | None = None) -> None:
         super().__init__(message)
         self.result = OrderResult(outcome, position_id=position_id, code=code, message=message)
-
-
-def _values(row: Any) -> tuple[float, ...]:
-    """Return time and prices of a rates row, for comparison."""
-    return (int(row["time"]), *(float(row[n]) for n in ("open", "high", "low", "close")))

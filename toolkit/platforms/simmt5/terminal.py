@@ -62,14 +62,15 @@ class VenueClock:
 
     def __init__(self, platform: SimulatedPlatform) -> None:
         self._platform = platform
+        self._since = platform.venue.now_ns
 
     def now(self) -> datetime:
         """Return the venue's clock."""
         return self._platform.now()
 
     def monotonic(self) -> float:
-        """Return this machine's monotonic seconds."""
-        return SYSTEM.monotonic()
+        """Return the venue's clock as seconds since this object was made: it only ever moves forward."""
+        return (self._platform.venue.now_ns - self._since) / 1e9
 
     def sleep(self, seconds: float) -> None:
         """Wait on this machine's clock."""
