@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from toolkit.strategy.spec import StrategySpec
 if TYPE_CHECKING:
     from toolkit.market import Instrument
 
-__all__ = ["FillAt", "Setup", "last_bars_of_days", "plan_of", "prepare", "terms_of"]
+__all__ = ["FillAt", "Setup", "last_bars_of_days", "plan_of", "prepare", "prepare_many", "terms_of"]
 
 FillAt = Literal["next_open", "close"]
 Int64 = npt.NDArray[np.int64]
@@ -79,6 +79,18 @@ def prepare(
     value = value_columns(bars, account.currency, conversion)
     prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
     return Setup(bars, account, guards or Guards(), fill_at, prices, value)
+
+
+def prepare_many(
+    bars: Bars,
+    account: PaperAccount | None,
+    guards: Guards | None,
+    fill_at: FillAt,
+    conversion: Mapping[str, Bars] | None,
+) -> Setup:
+    """Prepare for many runs on these bars: as `prepare`, and what makes each of them faster."""
+    setup = prepare(bars, account, guards, fill_at, conversion)
+    return replace(setup, prices=setup.prices.with_blocks())
 
 
 def plan_of(decisions: Decisions) -> Plan:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from toolkit.errors import BadInput, MissingPackage, must_be
-from toolkit.research.setup import FillAt, Setup, prepare
+from toolkit.research.setup import FillAt, Setup, prepare, prepare_many
 from toolkit.research.sweep_engine import Job, Outcome, run_job, run_sets
 from toolkit.research.sweep_result import HIGHER_IS_BETTER, SweepResult
 from toolkit.research.trial_count import count_sets
@@ -78,7 +78,7 @@ def sweep(
     BadInput
         When the grid is empty, names an unknown parameter or leaves a parameter's bounds.
     """
-    setup = prepare(bars, account, guards, fill_at, conversion)
+    setup = prepare_many(bars, account, guards, fill_at, conversion)
     spec = StrategySpec.from_strategy(strategy() if isinstance(strategy, type) else strategy)
     axes = _axes(spec, grid)
     specs, sets = _sets(spec, axes, samples, seed)

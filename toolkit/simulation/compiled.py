@@ -22,12 +22,18 @@ from types import FunctionType, ModuleType
 from platformdirs import user_cache_dir
 
 from toolkit.risk import guardrails, rounding
-from toolkit.simulation import events, loop, marking, rules, state
+from toolkit.simulation import events, loop, marking, rules, state, stretches, stretches_compiled
 
 __all__ = ["compiled_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
-_HEADER = '"""Generated from the toolkit\'s own sources; safe to delete."""\nimport math\n\nfrom numba import njit\n\n'
+_HEADER = '''"""Generated from the toolkit's own sources; safe to delete."""
+import math
+
+import numpy as np
+from numba import njit
+
+'''
 
 
 def have_numba() -> bool:
@@ -42,7 +48,10 @@ def kernel_folder() -> Path:
 
 
 def _source(modules: Sequence[ModuleType]) -> str:
-    """One module's text: the integer constants and the plain functions of ``modules``, callees first."""
+    """One module's text: the integer constants and the plain functions of ``modules``, callees first.
+
+    Of functions with one name the last module's is taken.
+    """
     constants: dict[str, float] = {}
     functions: dict[str, FunctionType] = {}
     for module in modules:
@@ -52,7 +61,7 @@ def _source(modules: Sequence[ModuleType]) -> str:
                     raise ImportError(f"the constant {name} has two values among the modules compiled together")
             elif isinstance(value, FunctionType) and value.__module__ == module.__name__ and name == value.__name__:
                 functions[name] = value
-    wanted = _reachable(functions, "simulate")
+    wanted = _reachable(functions, "simulate", "price_blocks")
     parts = [_HEADER]
     parts += [f"{name} = {value}\n" for name, value in sorted(constants.items())]
     for name in wanted:
@@ -60,8 +69,8 @@ def _source(modules: Sequence[ModuleType]) -> str:
     return "".join(parts)
 
 
-def _reachable(functions: dict[str, FunctionType], root: str) -> list[str]:
-    """Names reachable from ``root``, callees before callers."""
+def _reachable(functions: dict[str, FunctionType], *roots: str) -> list[str]:
+    """Names reachable from ``roots``, callees before callers."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -72,7 +81,8 @@ def _reachable(functions: dict[str, FunctionType], root: str) -> list[str]:
                 visit(callee)
         order.append(name)
 
-    visit(root)
+    for root in roots:
+        visit(root)
     return order
 
 
@@ -102,7 +112,8 @@ def compiled_loop() -> ModuleType:
     import numba
 
     with _LOCK:
-        text = _source((rounding, guardrails, rules, state, events, marking, loop))
+        parts = (rounding, guardrails, rules, state, events, marking, stretches, loop, stretches_compiled)
+        text = _source(parts)
         digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
         path = _writable(kernel_folder() / digest) / "simulation.py"
         if not path.exists():

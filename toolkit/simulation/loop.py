@@ -35,6 +35,7 @@ from toolkit.simulation.state import (
     TRADES,
     VALUE_STRIDE,
 )
+from toolkit.simulation.stretches import next_entry, quiet_until
 
 
 def simulate(
@@ -51,6 +52,7 @@ def simulate(
     target_points: Any,
     rr: float,
     value: Any,
+    blocks: Any,
     w: Any,
     f: Any,
 ) -> int:
@@ -67,6 +69,8 @@ def simulate(
         instead.
     value
         Point value at the close of each bar as pairs (num, den); one pair with stride 0.
+    blocks
+        Lows and highs of sixteen bars each for the compiled form (`toolkit.simulation.stretches_compiled`), or empty.
     w, f
         Working memory and the moments written at the end, see `toolkit.simulation.state`.
     """
@@ -80,25 +84,20 @@ def simulate(
             return GROW
         i = w[NEXT]
         if w[POS] == 0:  # skip to the next bar that carries out an entry
-            while i - lag <= last and code[i - lag] & 3 == 0:
-                i += 1
+            i = next_entry(code, i - lag, last) + lag
             if i - lag > last:
                 mark_flat(w, n)
                 break
             mark_flat(w, i)
         elif w[POS] > 0:  # skip to the first bar that touches a level or carries out an exit
-            sl = w[SL]
-            tp = w[TP] if w[TP] != 0 else NO_LEVEL_ABOVE
+            upper = w[TP] if w[TP] != 0 else NO_LEVEL_ABOVE
             mask = 6 if w[REVERSES] else 4
-            while i < n and bid_low[i] > sl and bid_high[i] < tp and (code[i - lag] & mask == 0 or i - lag > last):
-                i += 1
+            i = quiet_until(bid_low, bid_high, code, mask, lag, i, n, w[SL], upper, blocks, 0)
             mark_position(w, i, bid_close, value)
         else:
-            sl = w[SL] if w[SL] != 0 else NO_LEVEL_ABOVE
-            tp = w[TP]
+            upper = w[SL] if w[SL] != 0 else NO_LEVEL_ABOVE
             mask = 9 if w[REVERSES] else 8
-            while i < n and ask_high[i] < sl and ask_low[i] > tp and (code[i - lag] & mask == 0 or i - lag > last):
-                i += 1
+            i = quiet_until(ask_low, ask_high, code, mask, lag, i, n, w[TP], upper, blocks, 2 * (n >> 4))
             mark_position(w, i, ask_close, value)
         if i >= n:
             break

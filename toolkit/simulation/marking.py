@@ -36,25 +36,14 @@ from toolkit.simulation.state import (
     WORST_PEAK,
     WORST_TROUGH,
 )
-
-
-def end_fall(w: Any) -> None:
-    """Keep the fall from the present peak to its trough if it is the largest so far, relative to its peak."""
-    if w[TROUGH] < w[PEAK]:
-        fall = (w[PEAK] - w[TROUGH]) / w[PEAK]
-        if fall > (w[WORST_PEAK] - w[WORST_TROUGH]) / w[WORST_PEAK]:
-            w[WORST_PEAK] = w[PEAK]
-            w[WORST_TROUGH] = w[TROUGH]
-
-
-def note_equity(w: Any, eq: int) -> None:
-    """Take one bar's equity into peak and trough."""
-    if eq > w[PEAK]:
-        end_fall(w)
-        w[PEAK] = eq
-        w[TROUGH] = eq
-    elif eq < w[TROUGH]:
-        w[TROUGH] = eq
+from toolkit.simulation.stretches import (
+    end_fall,
+    note_equity,
+    note_stretch,
+    price_range,
+    write_flat,
+    write_position,
+)
 
 
 def mark_flat(w: Any, stop: int) -> None:
@@ -64,9 +53,7 @@ def mark_flat(w: Any, stop: int) -> None:
         return
     balance = w[BALANCE]
     if w[FULL]:
-        at = w[EQUITY_AT]
-        for i in range(at + start, at + stop):
-            w[i] = balance
+        write_flat(w, w[EQUITY_AT] + start, stop - start, balance)
     note_equity(w, balance)
     day = w[DAY]
     while day < w[DAYS] and w[w[DAY_LAST_AT] + day] < stop:
@@ -92,14 +79,7 @@ def mark_position(w: Any, stop: int, mark: Any, value: Any) -> None:
     if vs == 0:
         num = value[0]
         den = value[1]
-        stretch = mark[start:stop]
-        low = stretch[0]
-        high = low
-        for price in stretch:
-            if price < low:
-                low = price
-            if price > high:
-                high = price
+        low, high = price_range(mark, start, stop)
         if side < 0:
             low, high = high, low
         worst = balance + money(side * (low - entry), steps, num, den)
@@ -108,19 +88,9 @@ def mark_position(w: Any, stop: int, mark: Any, value: Any) -> None:
             if worst < w[TROUGH]:
                 w[TROUGH] = worst
         else:
-            for price in stretch:
-                note_equity(w, balance + money(side * (price - entry), steps, num, den))
+            note_stretch(w, mark, start, stop, balance, side, entry, steps, num, den)
         if full:
-            at += start
-            if den == 1:
-                slope = side * steps * num
-                for price in stretch:
-                    w[at] = balance + slope * (price - entry)
-                    at += 1
-            else:
-                for price in stretch:
-                    w[at] = balance + money(side * (price - entry), steps, num, den)
-                    at += 1
+            write_position(w, at + start, mark, start, stop, balance, side, entry, steps, num, den)
     else:
         for i in range(start, stop):
             eq = balance + money(side * (mark[i] - entry), steps, value[i * vs], value[i * vs + 1])

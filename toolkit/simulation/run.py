@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
 from toolkit.simulation.compiled import compiled_loop
+from toolkit.simulation.stretches_compiled import BLOCK_BITS
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
@@ -22,11 +23,18 @@ Int32 = npt.NDArray[np.int32]
 
 _ONE = np.ones(2, np.int64)
 _NO_TARGET = np.zeros(1, np.int32)
+_NO_BLOCKS = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Bid and ask bars in points, and the last bar of each platform day."""
+    """Bid and ask bars in points, and the last bar of each platform day.
+
+    Attributes
+    ----------
+    blocks
+        Extremes of sixteen bars each, which let a compiled run step over them; empty when they are not worth making.
+    """
 
     bid_open: Int32
     bid_high: Int32
@@ -37,6 +45,7 @@ class Prices:
     ask_low: Int32
     ask_close: Int32
     day_last: Int64
+    blocks: Int32 = field(default_factory=lambda: _NO_BLOCKS)
 
     @classmethod
     def of(cls, bars: Bars, day_last: Int64) -> Prices:
@@ -65,6 +74,17 @@ class Prices:
             self.ask_low,
             self.ask_close,
         )
+
+    def with_blocks(self) -> Prices:
+        """Add the extremes of blocks of bars, for many runs on the same prices."""
+        module = compiled_loop()
+        if module is loop:
+            return self
+        count = len(self.bid_low) >> BLOCK_BITS
+        blocks = np.empty(4 * count, np.int32)
+        module.price_blocks(self.bid_low, self.bid_high, blocks, 0)
+        module.price_blocks(self.ask_low, self.ask_high, blocks, 2 * count)
+        return replace(self, blocks=blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +261,7 @@ class Memory:
 def arguments(prices: Prices, plan: Plan, terms: Terms) -> tuple[Any, ...]:
     """What ``simulate`` takes before its working memory."""
     target = _NO_TARGET if plan.target_points is None else plan.target_points
-    return (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), terms.value)
+    return (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), terms.value, prices.blocks)
 
 
 def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, memory: Memory | None = None) -> Run:
