@@ -97,6 +97,7 @@ def build(settings: Settings | None = None, **overrides: Any) -> Engine:
         desk=desks.open,
         leave=desks.leave,
         close=close,
+        metrics=desks.metrics,
     )
 
 
@@ -148,8 +149,9 @@ class _Desks:
         self._service = service
         self._platforms = {**_PLATFORMS, **(replaced.open_platform or {})}
         self._open: dict[UUID, Desk] = {}
-        self._guard = threading.RLock()
-        self._metrics = Metrics()
+        self._guard = threading.Lock()
+        self._turns: dict[UUID, threading.RLock] = {}  # an account whose session hangs while it opens blocks no other
+        self.metrics = Metrics()
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
     def open(self, account_id: UUID) -> Desk:
@@ -157,11 +159,15 @@ class _Desks:
         desk = self._open.get(account_id)
         if desk is not None:
             return desk
-        with self._guard:
+        with self._turn(account_id):
             desk = self._open.get(account_id)
             if desk is None:
                 desk = self._open[account_id] = self._make(account_id)
             return desk
+
+    def _turn(self, account_id: UUID) -> threading.RLock:
+        with self._guard:
+            return self._turns.setdefault(account_id, threading.RLock())
 
     def _make(self, account_id: UUID) -> Desk:
         with UnitOfWork(self.store.engine, self._service, write=False) as work:
@@ -199,7 +205,7 @@ class _Desks:
                     lease_seconds=self._settings.lease_seconds,
                 ),
                 failpoint=self._replaced.failpoint,
-                watch=TelemetryWatch(account_id, self._metrics),
+                watch=TelemetryWatch(account_id, self.metrics, account.gateway),
             )
             recover(service)
         except BaseException:
@@ -214,15 +220,14 @@ class _Desks:
 
     def leave(self, account_id: UUID) -> None:
         """Close one desk; nothing happens when it is not open."""
-        with self._guard:
+        with self._turn(account_id):
             desk = self._open.pop(account_id, None)
         if desk is not None:
             _close(desk)
 
     def close(self) -> None:
         """Give leases, journals and sessions back; safe to call twice."""
-        with self._guard:
-            desks, self._open = list(self._open.values()), {}
+        desks, self._open = list(self._open.values()), {}
         for desk in desks:
             _close(desk)
 

@@ -34,6 +34,14 @@ class Settings(BaseSettings):
         A quote older than this is refused before a send.
     quote_interval_seconds
         How often a live run polls the quote between bars.
+    advance_offset_seconds
+        How long after a bar's expected close a worker looks for it.
+    outbox_limit
+        How many of an account's pointers may wait for its gateway before further entries expire unsent.
+    metrics_address, metrics_port
+        Where a worker answers ``/metrics``, ``/healthz`` and ``/readyz``; port 0: nowhere.
+    metrics_token
+        Asked of every reader of those pages when set; without it only this host may read.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEATRIAL_", env_file=".env", extra="ignore", frozen=True)
@@ -48,6 +56,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, gt=0)
     max_quote_age_seconds: float = Field(default=10.0, gt=0)
     quote_interval_seconds: float = Field(default=1.0, gt=0, le=2.0)
+    advance_offset_seconds: float = Field(default=0.2, ge=0, le=60)
+    outbox_limit: int = Field(default=500, ge=1)
+    metrics_address: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_token: SecretStr = SecretStr("")
     log_level: str = "INFO"
 
     @property

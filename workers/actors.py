@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 from uuid import UUID
 
 import dramatiq
 import structlog
 
-from toolkit.errors import LeaseLost, LostRace, NotFound, ToolkitError, WrongAccount
+from toolkit.errors import LeaseLost, LostRace, NotFound, PlatformError, ToolkitError, WrongAccount
 from toolkit.execution.intents import IntentState
 from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import EnvelopeRefused, KeyRing, Pointer, unseal
 from toolkit.live.advance import advance
+from toolkit.live.due import lag_seconds, next_look
 from toolkit.live.engine import Engine
 from toolkit.store import audit
 from toolkit.store.runs import RunRecord, Runs
@@ -27,10 +30,30 @@ from workers.roster import Roster
 
 ADVANCE_ACTOR = "advance_live_run"
 RECONCILE_ACTOR = "reconcile_account"
+WATCHDOG_ACTOR = "watchdog"
+OPTIONS: dict[str, Any] = {"max_retries": 0, "time_limit": float("inf"), "notify_shutdown": False}
+# A run whose heartbeat is older than this is advanced by the watchdog.
+SILENT = timedelta(seconds=10)
 # How long one message keeps stepping an account's runs before it lets other messages of the account through.
 SLICE_SECONDS = 0.5
 
 _LOG = get_logger("worker")
+
+
+class Agenda(Protocol):
+    """What actors ask of the scheduler."""
+
+    def wake(self, run: RunRecord) -> None:
+        """Send the run's ``advance`` now."""
+
+    def arrived(self, account_id: UUID) -> None:
+        """Note that an ``advance`` of the account has reached its actor."""
+
+    def look_at(self, run: RunRecord, seconds: float) -> None:
+        """Send the run's ``advance`` after that time."""
+
+    def republish(self, account_id: UUID) -> None:
+        """Publish again what the message broker may have lost."""
 
 
 class AccountActors:
@@ -44,15 +67,15 @@ class AccountActors:
         Verifies pointers.
     roster
         The accounts this worker serves; a pointer to another one is refused.
-    wake
-        Called with a run that can go on at once.
+    agenda
+        The scheduler.
     """
 
-    def __init__(self, engine: Engine, ring: KeyRing, roster: Roster, wake: Callable[[RunRecord], None]) -> None:
+    def __init__(self, engine: Engine, ring: KeyRing, roster: Roster, agenda: Agenda) -> None:
         self._engine = engine
         self._ring = ring
         self._roster = roster
-        self._wake = wake
+        self._agenda = agenda
 
     def bind(self, broker: dramatiq.Broker) -> None:
         """Declare the actors; the queues are declared as accounts join."""
@@ -62,9 +85,12 @@ class AccountActors:
             EXECUTE_ACTOR: self.execute_intent,
             ADVANCE_ACTOR: self.advance_live_run,
             RECONCILE_ACTOR: self.reconcile_account,
+            WATCHDOG_ACTOR: self.watchdog,
         }
         for name, function in actors.items():
-            dramatiq.actor(actor_name=name, broker=broker, queue_name=home)(function)
+            # What Dramatiq's own middleware would do is said here as well, should somebody add it: no retry, because a stale
+            # entry could fire days later, and no time limit, because one that strikes inside a send loses the answer.
+            dramatiq.actor(actor_name=name, broker=broker, queue_name=home, **OPTIONS)(function)
 
     def execute_intent(self, sealed: str) -> None:
         """Carry out the intent that a signed pointer names.
@@ -87,22 +113,47 @@ class AccountActors:
     def advance_live_run(self, live_run_id: str, account_id: str) -> None:
         """Step a run, and the others of its account that its step lets go on, for at most a slice of time."""
         run_id, account = UUID(live_run_id), UUID(account_id)
+        self._agenda.arrived(account)
         with self._roster.holding(account) as mine, structlog.contextvars.bound_contextvars(live_run_id=live_run_id):
             if mine:
                 for run in self._step_account(run_id, account):
-                    self._wake(run)
+                    self._agenda.wake(run)
 
     def reconcile_account(self, account_id: str) -> None:
-        """Read the account's book and settle what the platform can tell."""
+        """Settle what is half-way at the platform, on evidence, whether or not a run of the account is alive."""
         account = UUID(account_id)
         with self._roster.holding(account) as mine:
-            if mine:
-                self._engine.desk(account).service.sync_book()
+            if not mine:
+                return
+            metrics = self._engine.metrics
+            try:
+                with metrics.timed("reconcile_seconds"):
+                    report = self._engine.desk(account).service.reconcile()
+            except ToolkitError as error:
+                if not (error.retryable or isinstance(error, LeaseLost | LostRace)):
+                    raise
+                _LOG.warning("reconcile_later", error=str(error))
+                return
+            metrics.gauge("foreign_positions", len(report.sync.foreign_positions))
+
+    def watchdog(self, account_id: str) -> None:
+        """Advance runs of the account that have gone silent, and point again at intents that nobody has begun."""
+        account = UUID(account_id)
+        with self._roster.holding(account) as mine:
+            if not mine:
+                return
+            now = self._engine.now()
+            for run in self._hosted_runs(account):
+                if run.heartbeat_at is None or now - run.heartbeat_at > SILENT:
+                    self._engine.metrics.count("runs_revived_total")
+                    _LOG.warning("run_revived", live_run_id=str(run.live_run_id), heartbeat_at=str(run.heartbeat_at))
+                    self._agenda.wake(run)
+        self._agenda.republish(account)
 
     def _execute(self, pointer: Pointer) -> UUID | None:
         with self._roster.holding(pointer.account_id) as mine:
             if not mine:
-                return None  # the account has another gateway by now, which has the pointer too
+                return None  # another process has the account by now; the outbox points at the intent again
             try:
                 intent = self._engine.desk(pointer.account_id).service.execute(pointer.intent_id)
             except NotFound as error:
@@ -126,20 +177,51 @@ class AccountActors:
         runs = self._hosted_runs(account)
         runs.sort(key=lambda run: run.live_run_id != first)
         ready = runs
+        live: set[UUID] = set()
         while ready and time.monotonic() < deadline:
             moved: list[RunRecord] = []
             held: list[RunRecord] = []
             for run in ready:
                 progress = advance(self._engine, run.live_run_id, account)
+                if progress.bars:
+                    self._engine.metrics.count("bars_total", progress.bars, timeframe=run.timeframe)
                 if progress.ended:
                     continue
                 if progress.waiting == "barrier":
                     held.append(run)
                 elif not progress.waiting:
                     moved.append(run)
+                if '"replay"' not in run.feed_json:
+                    live.add(run.live_run_id)
+                    self._note_lag(run, account, progress.bars)
             # a barrier is lifted by the steps of the others, so it is worth asking again only if one of them moved
             ready = moved + held if moved else []
+        if live:
+            self._plan_looks(live, account)
         return ready
+
+    def _note_lag(self, run: RunRecord, account: UUID, bars: int) -> None:
+        if not bars:
+            return
+        after = self._peek(run.live_run_id)
+        late = None if after is None else lag_seconds(run.timeframe, after.cursor, self._platform_now(account))
+        if late is not None:
+            self._engine.metrics.observe("advance_lag_seconds", late, timeframe=run.timeframe)
+
+    def _plan_looks(self, live: set[UUID], account: UUID) -> None:
+        """Look again when the bar that is forming should have closed; the regular poll goes on beside it."""
+        offset = self._engine.settings.advance_offset_seconds
+        for run in self._hosted_runs(account):
+            if run.live_run_id in live:
+                seconds = next_look(run.timeframe, run.cursor, self._platform_now(account), offset)
+                if seconds is not None:
+                    self._agenda.look_at(run, seconds)
+
+    def _platform_now(self, account: UUID) -> datetime:
+        try:
+            return self._engine.desk(account).platform.now()
+        except PlatformError:  # the platform is away: its clock is taken to be ours until it answers
+            return self._engine.now()
 
     def _hosted_runs(self, account: UUID) -> list[RunRecord]:
         with self._engine.work(self._engine.service, write=False) as work:
@@ -148,11 +230,14 @@ class AccountActors:
             )
         return [run for run in found if run.host == "workers"]
 
-    def _wake_run(self, live_run_id: UUID) -> None:
+    def _peek(self, live_run_id: UUID) -> RunRecord | None:
         with self._engine.work(self._engine.service, write=False) as work:
-            run = Runs(work.connection, self._engine.service).peek(live_run_id)
+            return Runs(work.connection, self._engine.service).peek(live_run_id)
+
+    def _wake_run(self, live_run_id: UUID) -> None:
+        run = self._peek(live_run_id)
         if run is not None and run.status in ("RUNNING", "STOPPING") and run.host == "workers":
-            self._wake(run)
+            self._agenda.wake(run)
 
     def _audit_refusal(self, error: EnvelopeRefused) -> None:
         with self._engine.work(self._engine.service) as work:
@@ -160,4 +245,5 @@ class AccountActors:
                 work.connection, self._engine.now(), self._engine.service, "message.refused", error.why, str(error)
             )
             work.commit()
+        self._engine.metrics.count("messages_refused_total", why=error.why)
         _LOG.error("message_refused", why=error.why)

@@ -6,10 +6,10 @@ from toolkit.errors import BadInput, must_be
 from toolkit.gateways.envelope import KeyRing
 from toolkit.gateways.message_brokers import DeadLetterBroker, make_message_broker
 from toolkit.settings import Settings
-from workers.middleware import CorrelationContext, DeadLetterOnError
+from workers.middleware import CorrelationContext, DeadLetterOnError, MessageMetrics
 
 
-def open_message_broker(kind: str, settings: Settings) -> DeadLetterBroker:
+def open_message_broker(kind: str, settings: Settings, counting: MessageMetrics | None = None) -> DeadLetterBroker:
     """Make the message broker of a gateway, with our middleware only.
 
     Dramatiq's defaults are left out on purpose: its retries would send a stale entry days later, and its time limit raises
@@ -26,6 +26,8 @@ def open_message_broker(kind: str, settings: Settings) -> DeadLetterBroker:
         rabbitmq_url=settings.rabbitmq_url.get_secret_value(),
     )
     broker.add_middleware(CorrelationContext())
+    if counting is not None:
+        broker.add_middleware(counting)
     broker.add_middleware(DeadLetterOnError())
     return broker
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from types import FrameType
 from uuid import UUID
 
-import dramatiq
+from dramatiq.errors import BrokerError
+from pika.exceptions import AMQPError
+from redis.exceptions import RedisError
 
 from toolkit.bootstrap import build
 from toolkit.clock import SYSTEM
@@ -23,7 +25,10 @@ from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
 from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
+from workers.consuming import AccountWorker
 from workers.message_broker import open_message_broker, signing_ring
+from workers.middleware import MessageMetrics
+from workers.page import WorkerPage
 from workers.roster import Roster
 from workers.scheduler import Scheduler
 
@@ -58,43 +63,63 @@ class WorkerProcess:
                 must_be("gateway of a worker", "redis or rabbitmq", gateway, "a local gateway needs no worker")
             )
         ring = signing_ring(settings)
-        self.broker = open_message_broker(gateway, settings)
+        counting = MessageMetrics()
+        self.broker = open_message_broker(gateway, settings, counting)
         kind = _GATEWAYS[gateway]
 
         def make(account: AccountRecord, store: SqlIntentStore, principal: Principal) -> ExecutionGateway:
-            return kind(self.broker, ring, store, principal, SYSTEM)
+            return kind(self.broker, ring, store, principal, SYSTEM, self.engine.metrics.count)
 
         self.engine: Engine = build(settings, make_gateways={gateway: make})
-        self.roster = Roster(self.engine, gateway, names, self._join)
+        counting.metrics = self.engine.metrics
+        self.roster = Roster(self.engine, gateway, names, self._join, self._leave)
         self.roster.must_serve_something()
-        relay = kind(self.broker, ring, self.engine.store, self.engine.service, SYSTEM)
+        relay = kind(self.broker, ring, self.engine.store, self.engine.service, SYSTEM, self.engine.metrics.count)
         self.scheduler = Scheduler(self.engine, self.broker, relay, self.roster, settings.quote_interval_seconds)
-        AccountActors(self.engine, ring, self.roster, self.scheduler.wake).bind(self.broker)
-        self.worker = dramatiq.Worker(self.broker, worker_threads=THREADS_PER_ACCOUNT)
-        # One message of a queue at a time: order within the account, and nothing held back by a process that dies.
-        self.worker.queue_prefetch = 1
+        AccountActors(self.engine, ring, self.roster, self.scheduler).bind(self.broker)
+        self.worker = AccountWorker(self.broker, THREADS_PER_ACCOUNT)
+        self.page: WorkerPage | None = None
+        if settings.metrics_port:
+            self.page = WorkerPage(self.engine, self.scheduler.stuck, self._broker_trouble)
 
     def start(self) -> None:
-        """Begin to consume, to schedule and to relay."""
+        """Begin to consume, to schedule, to relay and to answer."""
         self.worker.start()
         self.roster.refresh()
         self.scheduler.start()
-        _LOG.info("worker_started", accounts=[str(account) for account in self.roster.serving()])
+        if self.page is not None:
+            self.page.start()
+        _LOG.info("worker_started")
 
     def stop(self) -> None:
         """Finish what is being executed, hand back what is not, release leases and journals."""
+        if self.page is not None:
+            self.page.close()
         self.scheduler.stop()
+        self.roster.close()
         self.worker.stop(timeout=SHUTDOWN_MS)
         self.broker.close()
         self.engine.close()
         _LOG.info("worker_stopped")
 
     def _join(self, account_id: UUID) -> None:
-        missing = THREADS_PER_ACCOUNT * len(self.roster.serving()) - len(self.worker.workers)
-        for _ in range(missing):
-            self.worker._add_worker()
-        self.broker.declare_queue(intent_queue(account_id))
-        self.broker.declare_queue(live_queue(account_id))
+        held = len(self.roster.serving())
+        self.engine.metrics.gauge("accounts_held", held)
+        self.worker.grow(THREADS_PER_ACCOUNT * held)
+        self.worker.attach(intent_queue(account_id))
+        self.worker.attach(live_queue(account_id))
+
+    def _leave(self, account_id: UUID) -> None:
+        self.engine.metrics.gauge("accounts_held", len(self.roster.serving()))
+        self.worker.detach(intent_queue(account_id))
+        self.worker.detach(live_queue(account_id))
+
+    def _broker_trouble(self) -> str:
+        try:
+            self.broker.ping()
+        except (BrokerError, RedisError, AMQPError, OSError) as error:
+            return type(error).__name__
+        return ""
 
 
 def serve(settings: Settings, names: Sequence[str], gateway: str) -> None:

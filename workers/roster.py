@@ -1,4 +1,9 @@
-"""Which accounts a worker serves now: those whose row names its gateway, asked again and again."""
+"""Which accounts a worker serves now: those whose row names its gateway, and whose platform session it has got.
+
+Several workers may be told to serve the same accounts. Only one of them gets an account's session: the venue's lock and the
+database lease see to that. The others stand by and ask again at every look, so an account moves on as soon as its worker is
+gone, and its queues are consumed by the holder alone.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-from toolkit.errors import RunError, must_be
-from toolkit.live.engine import Engine
+from toolkit.errors import LeaseLost, RunError, ToolkitError, must_be
+from toolkit.live.engine import Desk, Engine
 from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.telemetry.logging import get_logger
 
@@ -26,18 +31,29 @@ class Roster:
         The gateway this worker consumes from.
     names
         Accounts by name or id; empty: every account whose row names the gateway, also later ones.
-    on_join
-        Called once for each account that begins to be served.
+    on_join, on_leave
+        Called for each account that begins and that ceases to be served.
     """
 
-    def __init__(self, engine: Engine, gateway: str, names: Sequence[str], on_join: Callable[[UUID], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        gateway: str,
+        names: Sequence[str],
+        on_join: Callable[[UUID], None],
+        on_leave: Callable[[UUID], None],
+    ) -> None:
         self._engine = engine
         self._gateway = gateway
         self._names = tuple(names)
         self._on_join = on_join
+        self._on_leave = on_leave
         self._locks: dict[UUID, threading.Lock] = {}
-        self._serving: set[UUID] = set()
+        self._serving: dict[UUID, Desk] = {}
+        self._moving: dict[UUID, threading.Thread] = {}  # being taken or given up
+        self._told: dict[UUID, str] = {}
         self._guard = threading.Lock()
+        self._closed = False
 
     def serving(self) -> tuple[UUID, ...]:
         """Return the accounts served now."""
@@ -45,18 +61,21 @@ class Roster:
             return tuple(self._serving)
 
     def refresh(self) -> None:
-        """Compare with the accounts' rows: take up what was given to this gateway, give up what was taken from it."""
+        """Compare with the accounts' rows: ask for what was given to this gateway, give up what was taken from it."""
         wanted = {account.account_id for account in self._wanted()}
         with self._guard:
-            joined, left = wanted - self._serving, self._serving - wanted
-            for account in joined:
-                self._locks.setdefault(account, threading.Lock())
-            self._serving = wanted
+            left = [account for account in self._serving if account not in wanted]
+            held = [(account, desk) for account, desk in self._serving.items() if account in wanted]
         for account in left:
-            self._give_up(account)
-        for account in joined:
-            _LOG.info("account_joined", account=str(account), gateway=self._gateway)
-            self._on_join(account)
+            self._let_go(account)
+        for account, desk in held:
+            try:
+                desk.service.keep_lease()
+            except LeaseLost as error:
+                _LOG.warning("account_lost", account=str(account), error=str(error))
+                self._let_go(account)
+        for account in wanted:
+            self._ask_for(account)
 
     def must_serve_something(self) -> None:
         """Refuse a worker that was told to serve an account of another gateway.
@@ -80,10 +99,11 @@ class Roster:
             yield False
             return
         with lock:
-            with self._engine.work(self._engine.service, write=False) as work:
-                mine = Accounts(work.connection, self._engine.service).get(account_id).gateway == self._gateway
-            if not mine:
-                self._engine.leave(account_id)
+            with self._guard:
+                mine = account_id in self._serving
+            if mine:
+                with self._engine.work(self._engine.service, write=False) as work:
+                    mine = Accounts(work.connection, self._engine.service).get(account_id).gateway == self._gateway
             yield mine
 
     def knows(self, account_id: UUID) -> bool:
@@ -91,10 +111,62 @@ class Roster:
         with self._guard:
             return account_id in self._locks
 
-    def _give_up(self, account_id: UUID) -> None:
-        with self._locks[account_id]:  # whatever is being sent is answered first
-            self._engine.leave(account_id)
-        _LOG.info("account_left", account=str(account_id), gateway=self._gateway)
+    def close(self) -> None:
+        """Ask for nothing more, and wait for what is being taken or given up."""
+        with self._guard:
+            self._closed = True
+            moving = list(self._moving.values())
+        for thread in moving:
+            thread.join(10)
+
+    def _ask_for(self, account: UUID) -> None:
+        with self._guard:
+            busy = self._closed or account in self._serving or account in self._moving
+            thread = None if busy else self._mover(self._take, account)
+        if thread is not None:
+            thread.start()
+
+    def _let_go(self, account: UUID) -> None:
+        with self._guard:
+            known = self._serving.pop(account, None) is not None and account not in self._moving
+            thread = self._mover(self._give_up, account) if known else None
+        if thread is not None:
+            thread.start()
+
+    def _mover(self, action: Callable[[UUID], None], account: UUID) -> threading.Thread:
+        # A thread of its own: an account whose platform hangs while it is opened or closed blocks no other.
+        name = f"{action.__name__.strip('_')}-{str(account)[:8]}"
+        self._moving[account] = threading.Thread(target=action, args=(account,), name=name, daemon=True)
+        return self._moving[account]
+
+    def _take(self, account: UUID) -> None:
+        try:
+            desk = self._engine.desk(account)
+            with self._guard:
+                if self._closed:
+                    return
+                self._locks.setdefault(account, threading.Lock())
+                self._serving[account] = desk
+            self._told.pop(account, None)
+            _LOG.info("account_joined", account=str(account), gateway=self._gateway)
+            self._on_join(account)
+        except (ToolkitError, OSError) as error:
+            if self._told.get(account) != str(error):
+                self._told[account] = str(error)
+                _LOG.info("account_stands_by", account=str(account), why=str(error))
+        finally:
+            with self._guard:
+                self._moving.pop(account, None)
+
+    def _give_up(self, account: UUID) -> None:
+        try:
+            self._on_leave(account)
+            with self._locks[account]:  # whatever is being sent is answered first
+                self._engine.leave(account)
+            _LOG.info("account_left", account=str(account), gateway=self._gateway)
+        finally:
+            with self._guard:
+                self._moving.pop(account, None)
 
     def _wanted(self) -> list[AccountRecord]:
         return [account for account in self._named() if account.gateway == self._gateway]

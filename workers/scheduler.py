@@ -7,33 +7,46 @@ back with the next look. A message too many is harmless, since ``advance`` and `
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
 
 import dramatiq
-from dramatiq.errors import BrokerError
-from redis.exceptions import RedisError
 
-from toolkit.errors import ToolkitError
+from toolkit.errors import PlatformError, StoreError
 from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewayRMQ
 from toolkit.gateways.message_brokers import live_queue
 from toolkit.live.engine import Engine
 from toolkit.store.runs import RunRecord, Runs
 from toolkit.telemetry.logging import get_logger
-from workers.actors import ADVANCE_ACTOR
+from workers.actors import ADVANCE_ACTOR, RECONCILE_ACTOR, WATCHDOG_ACTOR
 from workers.roster import Roster
 
 _LOG = get_logger("worker")
 SWEEP_SECONDS = 2.0
+WATCHDOG_SECONDS = 5.0
+RECONCILE_SECONDS = 15.0
+# An `advance` that has not reached its actor after this long is taken to be lost, and another one may be sent.
+LOST_SECONDS = 5.0
+# A loop that has not come round for this long is stuck, and the process not well.
+STUCK_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Loop:
+    thread: threading.Thread
+    came_round: float
 
 
 class Scheduler:
-    """Sends ``advance_live_run`` for runs of the worker's accounts: at once when woken, else at every poll.
+    """Sends ``advance_live_run`` for runs of the worker's accounts: when woken, when a bar is due, and at every poll.
 
     Parameters
     ----------
     poll_seconds
-        How often every run is looked at (`Settings.quote_interval_seconds`); it bounds how late a run notices a closed bar,
-        a STOPPING or a halt.
+        How often every run is looked at (`Settings.quote_interval_seconds`); it bounds how late a run notices
+        a STOPPING or a halt. A closed bar is looked for when it is due, see `toolkit.live.due`.
     """
 
     def __init__(
@@ -48,37 +61,70 @@ class Scheduler:
         self._broker = broker
         self._gateway = gateway
         self._roster = roster
-        self._poll = poll_seconds
         self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._loop, args=(self._poll, self.poll), name="advance-scheduler", daemon=True),
-            threading.Thread(target=self._loop, args=(SWEEP_SECONDS, self.sweep), name="outbox-relay", daemon=True),
-        ]
+        self._guard = threading.Lock()
+        self._on_the_way: dict[UUID, float] = {}
+        self._due: dict[UUID, tuple[float, RunRecord]] = {}
+        self._sooner = threading.Event()
+        self._loops: dict[str, _Loop] = {}
+        for name, seconds, action in (
+            ("poll", poll_seconds, self.poll),
+            ("sweep", SWEEP_SECONDS, self.sweep),
+            ("watchdog", WATCHDOG_SECONDS, self.send_watchdogs),
+            ("reconcile", RECONCILE_SECONDS, self.send_reconciles),
+        ):
+            self._add_loop(name, self._every, name, seconds, action)
+        self._add_loop("due", self._when_due)
 
     def start(self) -> None:
-        """Start polling and sweeping."""
-        for thread in self._threads:
-            thread.start()
+        """Start all loops."""
+        for loop in self._loops.values():
+            loop.came_round = time.monotonic()
+            loop.thread.start()
 
     def stop(self) -> None:
-        """Stop both and wait for them."""
+        """Stop them and wait for them."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join(10)
+        self._sooner.set()
+        for loop in self._loops.values():
+            loop.thread.join(10)
+
+    def stuck(self) -> list[str]:
+        """Return the names of loops that have ended, or have not come round for half a minute."""
+        now = time.monotonic()
+        return [
+            name
+            for name, loop in self._loops.items()
+            if not loop.thread.is_alive() or now - loop.came_round > STUCK_SECONDS
+        ]
 
     def wake(self, run: RunRecord) -> None:
-        """Send the run's ``advance`` now."""
-        message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=live_queue(run.account_id),
-            actor_name=ADVANCE_ACTOR,
-            args=(str(run.live_run_id), str(run.account_id)),
-            kwargs={},
-            options={},
-        )
-        self._broker.enqueue(message)
+        """Send the run's ``advance`` now, unless one is on its way to the account: it steps the account's other runs too."""
+        now = time.monotonic()
+        with self._guard:
+            sent = self._on_the_way.get(run.account_id)
+            if sent is not None and now - sent < LOST_SECONDS:
+                return
+            self._on_the_way[run.account_id] = now
+        self._send(run.account_id, ADVANCE_ACTOR, str(run.live_run_id), str(run.account_id))
+
+    def arrived(self, account_id: UUID) -> None:
+        """Note that an ``advance`` of the account has reached its actor: the next one may be sent."""
+        with self._guard:
+            self._on_the_way.pop(account_id, None)
+
+    def look_at(self, run: RunRecord, seconds: float) -> None:
+        """Send the run's ``advance`` after that time; a later plan for the run replaces an earlier one."""
+        with self._guard:
+            self._due[run.live_run_id] = (time.monotonic() + seconds, run)
+        self._sooner.set()
+
+    def republish(self, account_id: UUID) -> None:
+        """Publish again the pointers of intents that are still NEW though their message was sent."""
+        self._gateway.republish_lost(account_id)
 
     def poll(self) -> None:
-        """Send an ``advance`` for one run of every account that has work; it steps the account's other runs too."""
+        """Send an ``advance`` for one run of every account that has work."""
         self._roster.refresh()
         for account in self._roster.serving():
             with self._engine.work(self._engine.service, write=False) as work:
@@ -91,15 +137,64 @@ class Scheduler:
                     break
 
     def sweep(self) -> None:
-        """Publish what the outbox still holds, and again what the message broker may have lost."""
+        """Expire what waited too long, publish what the outbox still holds, and again what the broker may have lost."""
+        limit = self._engine.settings.outbox_limit
         for account in self._roster.serving():
+            try:
+                self._engine.desk(account).service.expire_overdue(limit)
+            except (PlatformError, StoreError) as error:
+                _LOG.warning("expire_later", account=str(account), error=str(error))
             self._gateway.deliver(account)
             self._gateway.republish_lost(account)
 
-    def _loop(self, seconds: float, action: Callable[[], None]) -> None:
+    def send_watchdogs(self) -> None:
+        """Let every account be looked at for silent runs."""
+        for account in self._roster.serving():
+            self._send(account, WATCHDOG_ACTOR, str(account))
+
+    def send_reconciles(self) -> None:
+        """Let every account be reconciled with its platform."""
+        for account in self._roster.serving():
+            self._send(account, RECONCILE_ACTOR, str(account))
+
+    def _send(self, account_id: UUID, actor: str, *arguments: str) -> None:
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=live_queue(account_id), actor_name=actor, args=arguments, kwargs={}, options={}
+        )
+        self._broker.enqueue(message)
+
+    def _add_loop(self, name: str, action: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=action, args=arguments, name=f"scheduler-{name}", daemon=True)
+        self._loops[name] = _Loop(thread, time.monotonic())
+
+    def _every(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         while not self._stop.wait(seconds):
-            try:
-                action()
-            except (ToolkitError, BrokerError, RedisError, OSError) as error:
-                # database or message broker away: the next look tries again
-                _LOG.warning("scheduler_retry", error=str(error))
+            self._attempt(name, action)
+
+    def _when_due(self) -> None:
+        while not self._stop.is_set():
+            self._sooner.wait(self._until_next())
+            self._sooner.clear()
+            self._attempt("due", self._send_due)
+
+    def _until_next(self) -> float:
+        with self._guard:
+            moments = [at for at, _ in self._due.values()]
+        return max(0.0, min([at - time.monotonic() for at in moments] + [1.0]))
+
+    def _send_due(self) -> None:
+        now = time.monotonic()
+        with self._guard:
+            ready = [run for at, run in self._due.values() if at <= now]
+            for run in ready:
+                del self._due[run.live_run_id]
+        for run in ready:
+            self.wake(run)
+
+    def _attempt(self, name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - database or broker away, in whatever words: the next look tries again
+            self._engine.metrics.count("loop_failures_total", loop=name)
+            _LOG.warning("scheduler_retry", loop=name, error=repr(error))
+        self._loops[name].came_round = time.monotonic()

@@ -27,6 +27,7 @@ def worker(
     home: Home = None,
     gateway: Annotated[str, typer.Option(help="redis or rabbitmq; SEATRIAL_GATEWAY when left out.")] = "",
     accounts: Annotated[str, typer.Option(help="Names, separated by commas; all of the gateway when left out.")] = "",
+    metrics_port: Annotated[int, typer.Option(help="Answer /metrics, /healthz and /readyz on this port.")] = 0,
 ) -> None:
     """Serve accounts from a message broker until SIGTERM; a worker that dies is started again."""
     from toolkit.cli.supervisor import supervise
@@ -41,6 +42,8 @@ def worker(
         )
     named = [part for name in accounts.split(",") if name.strip() for part in ("--account", name.strip())]
     environment = {**os.environ, "SEATRIAL_HOME": str(settings.home)}
+    if metrics_port:
+        environment["SEATRIAL_METRICS_PORT"] = str(metrics_port)
     raise typer.Exit(supervise([sys.executable, "-m", "workers", "--gateway", kind, *named], environment))
 
 

@@ -342,8 +342,11 @@ class ServiceWatch(Protocol):
     def carried_out(self, action: str, state: str, reason: str, attempt: int) -> None:
         """Tell where an intent stands after a call."""
 
-    def sent(self, platform: str, outcome: str, seconds: float) -> None:
-        """Tell how the platform answered one command, and after how long."""
+    def sent(self, platform: str, outcome: str, seconds: float, *, attempt: int, waited_seconds: float) -> None:
+        """Tell how the platform answered one command, after how long, and how long the intent had waited before."""
+
+    def lease_stolen(self) -> None:
+        """Tell that the account was taken over from a worker that did not give it back."""
 
 
 class NoWatch:
@@ -356,5 +359,8 @@ class NoWatch:
     def carried_out(self, action: str, state: str, reason: str, attempt: int) -> None:
         """Do nothing."""
 
-    def sent(self, platform: str, outcome: str, seconds: float) -> None:
+    def sent(self, platform: str, outcome: str, seconds: float, *, attempt: int, waited_seconds: float) -> None:
+        """Do nothing."""
+
+    def lease_stolen(self) -> None:
         """Do nothing."""

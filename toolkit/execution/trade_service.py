@@ -26,6 +26,7 @@ from toolkit.execution.sending.entries import Entries
 from toolkit.execution.sending.exits import Exits
 from toolkit.execution.sending.lease import LeaseKeeper
 from toolkit.execution.sending.market_view import MarketView, look
+from toolkit.execution.sending.overdue import expire_overdue
 from toolkit.execution.sending.runaway import RunawayGuard
 from toolkit.execution.sending.sender import Sender
 from toolkit.execution.symbol_info import fetch_symbol_info_for_platform
@@ -81,7 +82,10 @@ class TradeService:
         self.principal = principal
         self.worker = worker
         self.policy = policy or ServicePolicy()
-        self.lease = LeaseKeeper(store, clock, principal, account_id, worker, self.policy.lease_seconds)
+        watch = watch or NoWatch()
+        self.lease = LeaseKeeper(
+            store, clock, principal, account_id, worker, self.policy.lease_seconds, watch.lease_stolen
+        )
         self.context = ServiceContext(
             platform,
             store,
@@ -93,7 +97,7 @@ class TradeService:
             self.lease,
             RunawayGuard(orders_per_minute, price_collar_percent),
             failpoint,
-            watch or NoWatch(),
+            watch,
         )
         self._turn = RLock()
         self._instruments: dict[str, Instrument] = {}
@@ -204,6 +208,38 @@ class TradeService:
         """
         with self._turn:
             return self._reconciler.run()
+
+    def keep_lease(self) -> None:
+        """Renew the lease when half of it is over, unless something is being carried out right now (that renews it too).
+
+        Raises
+        ------
+        LeaseLost
+            When another worker holds the account by now: this one must stop acting on it.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                self.lease.ensure(self.policy.send_budget_seconds)
+            finally:
+                self._turn.release()
+
+    def expire_overdue(self, limit: int) -> list[UUID]:
+        """Expire entries that nobody has begun and whose time has passed, and those that wait behind ``limit`` others.
+
+        Returns
+        -------
+        list of UUID
+            What was expired; empty also while something else is being carried out: the next look finds it again.
+        """
+        if not self._turn.acquire(blocking=False):
+            return []
+        try:
+            expired = expire_overdue(self.context, limit)
+        finally:
+            self._turn.release()
+        for _ in expired:
+            self.context.watch.carried_out(Action.OPEN_TRADE.value, IntentState.EXPIRED.value, "expired", 0)
+        return expired
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the contract facts of a symbol, checked once per session."""

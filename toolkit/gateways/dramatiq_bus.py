@@ -7,7 +7,7 @@ harmless: the intent's row decides whether there is anything left to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -28,6 +28,10 @@ REPUBLISH_AFTER = timedelta(seconds=5)
 _BATCH = 100
 
 
+def _not_counted(_name: str, **_labels: str) -> None:
+    return None
+
+
 class _ExecutionGatewayBus:
     """Publishes an account's outbox to its queue on a message broker, in order.
 
@@ -39,18 +43,27 @@ class _ExecutionGatewayBus:
         Signs the pointers.
     store, principal, clock
         Where the outbox is, who reads it, and the time that goes into the pointers.
+    count
+        Counts publications by the metric's name (``toolkit.telemetry.metrics.Metrics.count``).
     """
 
     name = ""
 
     def __init__(
-        self, broker: DeadLetterBroker, ring: KeyRing, store: IntentStore, principal: Principal, clock: Clock
+        self,
+        broker: DeadLetterBroker,
+        ring: KeyRing,
+        store: IntentStore,
+        principal: Principal,
+        clock: Clock,
+        count: Callable[..., None] = _not_counted,
     ) -> None:
         self._broker = broker
         self._ring = ring
         self._store = store
         self._principal = principal
         self._clock = clock
+        self._count = count
 
     def deliver(self, account_id: UUID) -> Sequence[UUID]:
         """Publish what the outbox holds for the account, in order, each with the broker's confirm.
@@ -75,6 +88,7 @@ class _ExecutionGatewayBus:
             try:
                 for row in rows:
                     self._publish(account_id, row.intent_id, row.idempotency_key)
+                    self._count("pointers_published_total", gateway=self.name)
                     sent.append(row.outbox_id)
                     taken.append(row.intent_id)
             finally:
@@ -102,6 +116,7 @@ class _ExecutionGatewayBus:
             ]
         for intent in lost:
             self._publish(account_id, intent.intent_id, intent.idempotency_key)
+            self._count("pointers_republished_total", gateway=self.name)
         return [intent.intent_id for intent in lost]
 
     def _publish(self, account_id: UUID, intent_id: UUID, key: str) -> None:
@@ -113,6 +128,7 @@ class _ExecutionGatewayBus:
             self._broker.declare_queue(message.queue_name)
             self._broker.enqueue(message)
         except (ConnectionClosed, ConnectionFailed, RedisError, OSError) as error:
+            self._count("publish_failures_total", gateway=self.name)
             raise GatewayError(
                 f"the {self.name} message broker did not take intent {intent_id}: {error}; it stays in the outbox"
             ) from error

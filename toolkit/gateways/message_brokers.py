@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import dramatiq
+import pika
 import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
@@ -144,6 +145,10 @@ class BlockingRedisBroker(RedisBroker):
         """Make a client with one connection, for a consumer to block on."""
         return redis.Redis.from_url(self._url, single_connection_client=True)
 
+    def ping(self) -> None:
+        """Ask the server for a sign of life; raises when there is none."""
+        self.client.ping()
+
     def dead_letters(self, queue_name: str) -> list[Message[Any]]:
         """Return the dead letters of a queue, oldest first, without removing them."""
         key = f"{self.namespace}:{xq_name(queue_name)}"
@@ -201,6 +206,11 @@ class QuorumRabbitmqBroker(RabbitmqBroker):
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
         return self.channel.queue_declare(queue=xq_name(queue_name), durable=True, arguments={"x-queue-type": "quorum"})
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life; raises when there is none."""
+        connection = pika.BlockingConnection(parameters=self.parameters)
+        connection.close()
 
     def dead_letters(self, queue_name: str) -> list[Message[Any]]:
         """Return the dead letters of a queue, oldest first, without removing them."""

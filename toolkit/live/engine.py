@@ -17,6 +17,7 @@ from toolkit.settings import Settings
 from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
 from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.telemetry.metrics import NO_METRICS, Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Engine:
         Opens (once) and returns the desk of an account.
     leave
         Closes the desk of an account, if it is open: its lease, journal and session go to whoever comes next.
+    metrics
+        What this process counts.
     close
         Gives journals, locks and connections back; safe to call twice.
     """
@@ -56,6 +59,7 @@ class Engine:
     desk: Callable[[UUID], Desk]
     leave: Callable[[UUID], None]
     close: Callable[[], None]
+    metrics: Metrics = NO_METRICS
 
     def now(self) -> datetime:
         """Return the moment on the process's clock."""

@@ -7,29 +7,49 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+# No label ever names an account, a run or a user: the page of metrics may be read by people who may not see those.
 _COUNTERS = {
-    "intents_total": ("Intents that reached a state", ("action", "state")),
+    "intents_total": ("Intents carried out, by the state they were left in", ("action", "state")),
     "sends_total": ("Commands sent to a platform, by outcome", ("platform", "outcome")),
     "resends_total": ("Commands sent again because the platform provably did not accept them", ("platform",)),
-    "lease_steals_total": ("Leases taken over after they ran out", ()),
-    "late_fills_total": ("Fills adopted after we had given them up", ()),
-    "guardrail_trips_total": ("Entries denied by a guardrail", ("rule",)),
+    "lease_steals_total": ("Accounts taken over from a worker that did not give them back", ()),
+    "guardrail_trips_total": ("Entries denied, by guardrail", ("rule",)),
     "bars_total": ("Closed bars stepped by live runs", ("timeframe",)),
+    "pointers_published_total": ("Pointers that a message broker has confirmed", ("gateway",)),
+    "pointers_republished_total": ("Pointers sent again because the broker may have lost them", ("gateway",)),
+    "publish_failures_total": ("Pointers that the message broker did not take; they stay in the outbox", ("gateway",)),
+    "messages_total": ("Messages that a worker has worked on", ("actor", "outcome")),
+    "messages_refused_total": ("Messages that were not ours: forged, stale, foreign, oversized ...", ("why",)),
+    "runs_revived_total": ("Runs that had gone silent and were advanced again by the watchdog", ()),
+    "loop_failures_total": ("Looks of a worker's scheduler that failed and were tried again", ("loop",)),
 }
 _GAUGES = {
-    "unknown_intents": ("Intents whose outcome at the platform is not known", ("account",)),
-    "oldest_unknown_seconds": ("Age of the oldest UNKNOWN intent", ("account",)),
-    "abandoned_intents": ("Intents given up on, still holding their slot", ("account",)),
-    "foreign_positions": ("Positions at the platform that are not ours", ("account",)),
-    "heartbeat_age_seconds": ("Seconds since a live run last stepped", ("live_run",)),
-    "outbox_waiting": ("Pointers not yet handed over", ("account",)),
+    "intents_now": ("Intents in a state that is not an end", ("state",)),
+    "oldest_unknown_seconds": ("Age of the oldest UNKNOWN intent", ()),
+    "oldest_new_seconds": ("Age of the oldest NEW intent", ()),
+    "outbox_waiting": ("Pointers not yet handed over", ()),
+    "oldest_outbox_seconds": ("Age of the oldest pointer not yet handed over", ()),
+    "runs_now": ("Live runs, by status", ("status",)),
+    "oldest_heartbeat_seconds": ("Seconds since the most silent RUNNING run last stepped", ()),
+    "late_fills": ("Fills adopted after we had given them up, as recorded", ()),
+    "foreign_positions": ("Positions at the platforms of this worker that are not ours", ()),
+    "accounts_held": ("Accounts that this worker serves now", ()),
 }
 _HISTOGRAMS = {
     "send_seconds": ("From the send to the platform's answer", ("platform",)),
-    "signal_to_fill_seconds": ("From the intent's row to the recorded fill", ("gateway",)),
+    "signal_to_send_seconds": ("From the intent's row to the first line of the platform's call", ("gateway",)),
+    "message_wait_seconds": ("From the sending of a message to the first line of its actor", ("actor",)),
+    "message_seconds": ("How long an actor worked on a message", ("actor",)),
     "reconcile_seconds": ("One complete reconciliation of an account", ()),
+    "advance_lag_seconds": ("From a bar's expected close to the step that took it", ("timeframe",)),
 }
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.012, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+def metric_names() -> frozenset[str]:
+    """Return every name that a page of metrics can show, as Prometheus writes them, buckets and sums included."""
+    plain = {f"seatrial_{name}" for name in (*_COUNTERS, *_GAUGES)}
+    return frozenset(plain | {f"seatrial_{name}_{part}" for name in _HISTOGRAMS for part in ("bucket", "sum", "count")})
 
 
 class Metrics:

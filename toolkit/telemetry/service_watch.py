@@ -20,11 +20,14 @@ class TelemetryWatch:
         In every line of this service.
     metrics
         Where counts and times go.
+    gateway
+        What carries the account's intents; a label of the time from signal to send.
     """
 
-    def __init__(self, account_id: UUID, metrics: Metrics) -> None:
+    def __init__(self, account_id: UUID, metrics: Metrics, gateway: str = "local") -> None:
         self._account_id = account_id
         self._metrics = metrics
+        self._gateway = gateway
         self._log = get_logger("execution")
 
     def executing(self, intent_id: UUID, live_run_id: UUID | None, signal_id: str) -> AbstractContextManager[None]:
@@ -41,8 +44,17 @@ class TelemetryWatch:
         write = self._log.info if state in _QUIET else self._log.warning
         write("intent_carried_out", action=action, state=state, reason=reason, attempt=attempt)
 
-    def sent(self, platform: str, outcome: str, seconds: float) -> None:
-        """Count the outcome and observe how long the platform took."""
+    def sent(self, platform: str, outcome: str, seconds: float, *, attempt: int, waited_seconds: float) -> None:
+        """Count the outcome, and observe how long the intent waited and how long the platform took."""
         self._metrics.count("sends_total", platform=platform, outcome=outcome)
         self._metrics.observe("send_seconds", seconds, platform=platform)
+        if attempt > 1:
+            self._metrics.count("resends_total", platform=platform)
+        else:
+            self._metrics.observe("signal_to_send_seconds", waited_seconds, gateway=self._gateway)
         self._log.debug("sent", platform=platform, outcome=outcome, milliseconds=round(seconds * 1000, 3))
+
+    def lease_stolen(self) -> None:
+        """Count a takeover, and say so."""
+        self._metrics.count("lease_steals_total")
+        self._log.warning("lease_stolen", account_id=str(self._account_id))

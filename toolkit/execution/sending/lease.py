@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -33,10 +34,19 @@ class LeaseKeeper:
         Unique per process, e.g. host and pid; a process that starts again is another owner.
     seconds
         How long the lease lasts without renewal.
+    on_steal
+        Called when the account was taken from an owner that did not give it back.
     """
 
     def __init__(
-        self, store: IntentStore, clock: Clock, principal: Principal, account_id: UUID, owner: str, seconds: float
+        self,
+        store: IntentStore,
+        clock: Clock,
+        principal: Principal,
+        account_id: UUID,
+        owner: str,
+        seconds: float,
+        on_steal: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -44,6 +54,7 @@ class LeaseKeeper:
         self._account_id = account_id
         self._owner = owner
         self._seconds = seconds
+        self._on_steal = on_steal
         self._held: HeldLease | None = None
         self._seen: tuple[LeaseRecord, float] | None = None
 
@@ -115,6 +126,8 @@ class LeaseKeeper:
                 f"account {self._account_id} is held by {row.owner} until {row.until}: one worker per account"
             )
         token = (0 if row is None else row.token) + (0 if ours else 1)
+        if row is not None and row.owner and not ours:
+            self._on_steal()
         until = now + timedelta(seconds=self._seconds)
         work.put_lease(LeaseRecord(account_id=self._account_id, owner=self._owner, token=token, until=until))
         return HeldLease(self._account_id, self._owner, token, until, started + self._seconds)

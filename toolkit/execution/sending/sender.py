@@ -62,12 +62,13 @@ class Sender:
         why = self._last_line(sending, deadline)
         if why is not None:
             return self._not_sent(sending, why, outbox_id)
+        waited = (c.clock.now() - sending.created_at).total_seconds()
         started = c.clock.monotonic()
         if sending.action.is_entry:
             c.runaway.sent(started)
         answer = self._send(command)
         spent = c.clock.monotonic() - started
-        c.watch.sent(c.platform.name, answer.outcome.value, spent)
+        c.watch.sent(c.platform.name, answer.outcome.value, spent, attempt=sending.attempt, waited_seconds=waited)
         latency_ms = round(spent * 1000)
         c.failpoint("FP5_answered")
         deals = self._deals_of(sending, command, answer)

@@ -70,3 +70,4 @@ def _end_dead_lease(service: TradeService) -> None:
         if row is not None and row.owner and row.owner != service.worker:
             work.put_lease(LeaseRecord(account_id=row.account_id, owner="", token=row.token, until=None))
             work.commit()
+            service.context.watch.lease_stolen()
