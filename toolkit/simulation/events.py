@@ -100,11 +100,23 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
     if side == 0:
         return
     quote = entry_quote(side, bid, ask)
+    steps, reason = entry_steps(w, side, quote, ask - bid, stop, target, bar, vn, vd)
+    if reason != 0:
+        note_skip(w, bar, side, reason)
+        return
+    sl, tp = protection_levels(side, quote, stop, target)
+    open_position(w, side, steps, slipped(side, quote, w[SLIPPAGE]), sl if stop > 0 else 0, tp, bar)
+
+
+def entry_steps(
+    w: Any, side: int, price: int, spread: int, stop: int, target: int, bar: int, vn: int, vd: int
+) -> tuple[int, int]:
+    """Volume of an entry priced at ``price`` and decided in bar ``bar``, and 0, or 0 and why it is not made."""
     reason = 0
     if w[STOP_REQUIRED] or stop > 0:
-        reason = entry_refusal(side, quote, ask - bid, stop, w[HAS_TARGET] != 0, target)
+        reason = entry_refusal(side, price, spread, stop, w[HAS_TARGET] != 0, target)
     elif w[HAS_TARGET]:
-        reason = entry_refusal(side, quote, 0, 1, True, target)
+        reason = entry_refusal(side, price, 0, 1, True, target)
     if reason == 0:
         reason = entry_denied(
             w[BASE],
@@ -114,26 +126,34 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
             w[MAX_OPEN_LIMIT],
             bar - w[LAST_EXIT],
             w[COOLDOWN_BARS],
-            ask - bid,
+            spread,
             w[MAX_SPREAD_POINTS],
         )
     steps = w[FIXED_STEPS]
     if reason == 0 and steps == 0:
         steps, _, reason = lots_for_risk(w[BALANCE], w[RISK_PPM], stop, vn, vd, w[MIN_STEPS], w[MAX_STEPS])
     if reason != 0:
-        if w[FULL]:
-            at = w[SKIPS_AT] + w[SKIPS] * SKIP_WIDTH
-            w[at] = bar
-            w[at + 1] = side
-            w[at + 2] = reason
-        w[SKIPS] += 1
-        return
-    sl, tp = protection_levels(side, quote, stop, target)
+        return 0, reason
+    return steps, 0
+
+
+def note_skip(w: Any, bar: int, side: int, reason: int) -> None:
+    """Count an entry that was not made, and keep why."""
+    if w[FULL]:
+        at = w[SKIPS_AT] + w[SKIPS] * SKIP_WIDTH
+        w[at] = bar
+        w[at + 1] = side
+        w[at + 2] = reason
+    w[SKIPS] += 1
+
+
+def open_position(w: Any, side: int, steps: int, price: int, sl: int, tp: int, bar: int) -> None:
+    """Hold a position from this bar on, and book the commission of its entry."""
     w[POS] = side
     w[STEPS] = steps
     w[ENTRY_BAR] = bar
-    w[ENTRY_PRICE] = slipped(side, quote, w[SLIPPAGE])
-    w[SL] = sl if stop > 0 else 0
+    w[ENTRY_PRICE] = price
+    w[SL] = sl
     w[TP] = tp
     w[ENTRY_COST] = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
     w[BALANCE] += w[ENTRY_COST]
@@ -141,11 +161,17 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
 
 def book_exit(w: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> None:
     """Close the position at ``price``: book profit and commission, write the trade."""
-    steps = w[STEPS]
+    write_exit(w, bar, reason, price, w[STEPS], w[ENTRY_COST], vn, vd)
+    w[LAST_EXIT] = bar
+    w[POS] = 0
+
+
+def write_exit(w: Any, bar: int, reason: int, price: int, steps: int, entry_cost: int, vn: int, vd: int) -> None:
+    """Book the close of ``steps`` of the position and write them as a trade, with their part of the entry's commission."""
     profit = money(w[POS] * (price - w[ENTRY_PRICE]), steps, vn, vd)
     cost = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
     w[BALANCE] += profit + cost
-    cost += w[ENTRY_COST]
+    cost += entry_cost
     w[COMMISSION] += cost
     net = profit + cost
     if net > 0:
@@ -166,5 +192,3 @@ def book_exit(w: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> No
         w[at + 8] = cost
         w[at + 9] = 0
     w[TRADES] += 1
-    w[LAST_EXIT] = bar
-    w[POS] = 0

@@ -35,7 +35,20 @@ REVERSE = 4
 STOP_OUT = 5
 MANUAL = 6
 FLATTEN = 7
-EXIT_REASONS = ("", "stop_loss", "take_profit", "signal", "reverse", "stop_out", "manual", "flatten")
+TIME_EXIT = 8
+PARTIAL = 9
+EXIT_REASONS = (
+    "",
+    "stop_loss",
+    "take_profit",
+    "signal",
+    "reverse",
+    "stop_out",
+    "manual",
+    "flatten",
+    "time_exit",
+    "partial",
+)
 
 # why an entry was not made; guard denials continue the list at 16 (toolkit.risk.guardrails)
 OK = 0
