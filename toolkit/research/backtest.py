@@ -11,6 +11,7 @@ from toolkit.research.setup import FillAt, Setup, plan_of, prepare, terms_of
 from toolkit.research.trial_count import count_spec
 from toolkit.simulation.run import run_loop
 from toolkit.strategy.columnar import evaluate
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def backtest(
 
 def run_spec(spec: StrategySpec, setup: Setup, *, first_fill: int = 0) -> BacktestResult:
     """Run a spec on a prepared setup; bars before row ``first_fill`` only warm up: nothing fills before its open."""
-    decisions = evaluate(spec, setup.bars)
-    plan = plan_of(decisions)
+    decisions = evaluate(spec, setup.bars, supports=FEATURES)
+    plan = plan_of(decisions, setup)
     if first_fill > 1:
         code = plan.code.copy()
         code[: first_fill - 1] = 0  # the decision of the bar before it is the first that fills at its open

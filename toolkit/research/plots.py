@@ -113,11 +113,14 @@ def _candles(hv: Any, bars: Bars, start: int, stop: int) -> Any:
 
 
 def stop_levels(result: BacktestResult) -> npt.NDArray[np.float64]:
-    """Stop price each closed trade was opened with, NaN where there was none."""
+    """Stop price each closed trade was opened with, NaN where there was none, or where a pending order was filled."""
     from toolkit.strategy.columnar import evaluate
+    from toolkit.strategy.management import FEATURES
 
     trades, bars = result.run.trades, result.bars
-    stops = evaluate(result.spec, bars).stop_points
+    if {"limit_entry", "stop_entry"} & result.spec.features:  # placed on some earlier bar
+        return np.full(len(trades), np.nan)
+    stops = evaluate(result.spec, bars, supports=FEATURES).stop_points
     decided = trades[:, 2] - (0 if result.fill_at == "close" else 1)
     points = stops[decided] if len(stops) > 1 else np.full(len(trades), stops[0])
     quote = trades[:, 3] - trades[:, 0] * result.account.slippage_points

@@ -17,9 +17,11 @@ from toolkit.research.setup import Setup
 from toolkit.research.stats import statistics
 from toolkit.risk.guardrails import GUARD_REASONS
 from toolkit.simulation import state
+from toolkit.simulation.managed.rules import PENDING_REASONS
 from toolkit.simulation.rates import closes
 from toolkit.simulation.rules import EXIT_REASONS, SKIP_REASONS
 from toolkit.simulation.run import Run
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -203,7 +205,7 @@ class BacktestResult:
 
         bars = self.bars
         columns: dict[str, Any] = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
-        decisions = evaluate(self.spec, bars, frame=True)
+        decisions = evaluate(self.spec, bars, frame=True, supports=FEATURES)
         columns |= decisions.frame or {}
         columns["decision"] = decisions.code
         return pd.DataFrame(columns, index=pd.DatetimeIndex(bars.ts, tz="UTC", name="ts"))
@@ -234,13 +236,13 @@ class BacktestResult:
         out = []
         for bar, side, reason in self.run.skips.tolist():
             guard = reason in GUARD_REASONS
-            words = GUARD_REASONS[reason] if guard else SKIP_REASONS[reason]
+            words = GUARD_REASONS.get(reason) or PENDING_REASONS.get(reason) or SKIP_REASONS[reason]
             out.append((guard, Skip(from_ns(int(ts[bar])), symbol, _side(side), words)))
         return out
 
     @property
     def skipped(self) -> list[Skip]:
-        """Entries not made for a reason of price or size (no stop, target passed, below the minimum lots ...)."""
+        """Entries not made: for a reason of price or size, or because a pending order expired or was taken back."""
         return [skip for guard, skip in self._all_skips if not guard]
 
     @property

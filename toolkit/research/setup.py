@@ -14,6 +14,7 @@ from toolkit.market import Bars
 from toolkit.market.platform_clock import day_ids, day_starts
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
+from toolkit.simulation.managed.plan import lay_out
 from toolkit.simulation.rates import value_columns
 from toolkit.simulation.run import Plan, Prices, Terms
 from toolkit.strategy.columnar import Decisions
@@ -93,9 +94,28 @@ def prepare_many(
     return replace(setup, prices=setup.prices.with_blocks())
 
 
-def plan_of(decisions: Decisions) -> Plan:
-    """Take the strategy layer's decisions into the loop's terms."""
-    return Plan(decisions.code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0)
+def plan_of(decisions: Decisions, setup: Setup) -> Plan:
+    """Take the strategy layer's decisions into the loop's terms.
+
+    Raises
+    ------
+    BadInput
+        When a strategy with pending entries or managed positions is to fill at the close: nothing can act there.
+    """
+    managed = None
+    if decisions.management is not None:
+        if setup.fill_at != "next_open":
+            raise BadInput(
+                must_be(
+                    "fill_at of a strategy with pending entries or managed positions",
+                    "'next_open'",
+                    repr(setup.fill_at),
+                    "leave it out",
+                )
+            )
+        bars = setup.bars
+        managed = lay_out(decisions.management, bars.ts, bars.timeframe.ns, bars.instrument.points_per_pip)
+    return Plan(decisions.code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0, managed)
 
 
 def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:

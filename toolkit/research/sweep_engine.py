@@ -20,6 +20,7 @@ from toolkit.research.setup import Setup, plan_of, terms_of
 from toolkit.simulation import state
 from toolkit.simulation.run import Memory, Terms, run_loop
 from toolkit.strategy.columnar import ColumnCache, column_keys, evaluate
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 __all__ = ["KEPT", "Job", "Outcome", "run_job", "run_sets"]
@@ -139,8 +140,8 @@ class _Worker:
     def _one(self, row: int, cache: ColumnCache) -> None:
         number, values = self.job.sets[row]
         spec, setup = self.job.specs[number], self.job.setup
-        decisions = evaluate(spec, setup.bars, params=values, cache=cache)
-        plan = plan_of(decisions)
+        decisions = evaluate(spec, setup.bars, params=values, cache=cache, supports=FEATURES)
+        plan = plan_of(decisions, setup)
         if "node" in spec.sizing:  # the risk itself is a parameter
             terms = terms_of(setup, spec.with_params(values), decisions.has_stop)
             memory = Memory(setup.prices, terms, full=False)

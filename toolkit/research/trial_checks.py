@@ -14,6 +14,7 @@ from toolkit.clock import from_ns
 from toolkit.market import Bars
 from toolkit.research.trial_report import CheckResult
 from toolkit.strategy import StrategySpec
+from toolkit.strategy.management import FEATURES, point_columns
 
 ENTRY = 3  # decision bits of an entry, either side
 _CUTS = 12
@@ -25,13 +26,13 @@ Columns = dict[str, npt.NDArray[Any]]
 def _columnar(spec: StrategySpec, bars: Bars) -> Any:
     from toolkit.strategy.columnar import evaluate
 
-    return evaluate(spec, bars, frame=True)
+    return evaluate(spec, bars, frame=True, supports=FEATURES)
 
 
 def _incremental(spec: StrategySpec, bars: Bars) -> Any:
     from toolkit.strategy.incremental import Incremental
 
-    return Incremental(spec, bars.instrument, timeframe=bars.timeframe)
+    return Incremental(spec, bars.instrument, timeframe=bars.timeframe, supports=FEATURES)
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,24 @@ def columns_of(decisions: Any, rows: int) -> Columns:
     entering = (np.asarray(decisions.code) & ENTRY) != 0
     columns: Columns = {name: np.asarray(values) for name, values in (decisions.frame or {}).items()}
     columns["decision"] = np.asarray(decisions.code)
-    columns["stop_points"] = np.where(entering, _full(decisions.stop_points, rows), 0)
-    if decisions.target_points is not None:
-        columns["target_points"] = np.where(entering, _full(decisions.target_points, rows), 0)
+    for name, points in _distances(decisions).items():
+        columns[name] = np.where(entering, _full(points, rows), 0)
     return columns
+
+
+def decided_columns(decisions: Any) -> list[str]:
+    """Return the names of the columns of `columns_of` that are decided, not only computed."""
+    return ["decision", *_distances(decisions)]
+
+
+def _distances(decisions: Any) -> dict[str, Any]:
+    """Return every distance and level of a decision by name, a column or one value, in points."""
+    found = {"stop_points": decisions.stop_points}
+    if decisions.target_points is not None:
+        found["target_points"] = decisions.target_points
+    if decisions.management is not None:
+        found |= point_columns(decisions.management)
+    return found
 
 
 def _full(values: Any, rows: int) -> npt.NDArray[Any]:
@@ -122,8 +137,9 @@ def with_another_future(bars: Bars, cut: int) -> Bars:
 def measure_warm_up(spec: StrategySpec, bars: Bars, drivers: Drivers) -> tuple[CheckResult, int]:
     """Start late, several times, and count the bars until decisions equal those of the whole history for good."""
     rows = len(bars)
-    whole = columns_of(drivers.columnar(spec, bars), rows)
-    decided = {name: whole[name] for name in ("decision", "stop_points", "target_points") if name in whole}
+    decisions = drivers.columnar(spec, bars)
+    whole = columns_of(decisions, rows)
+    decided = {name: whole[name] for name in decided_columns(decisions)}
     starts = sorted({max(1, math.floor(rows / 2 * (k + 0.618) / _STARTS)) for k in range(_STARTS)})
     measured = 0
     worst = 0
@@ -175,20 +191,27 @@ def check_drivers_agree(spec: StrategySpec, bars: Bars, drivers: Drivers) -> Che
     name = "columnar_equals_incremental"
     decisions = drivers.columnar(spec, bars)
     columns = columns_of(decisions, len(bars))
-    nodes = {n: c.tolist() for n, c in columns.items() if n not in ("decision", "stop_points", "target_points")}
-    codes, stops = columns["decision"].tolist(), columns["stop_points"].tolist()
-    targets = columns["target_points"].tolist() if "target_points" in columns else None
+    decided = decided_columns(decisions)
+    nodes = {n: c.tolist() for n, c in columns.items() if n not in decided}
+    codes = columns["decision"].tolist()
+    distances = {n: columns[n].tolist() for n in decided[1:]}
     live = drivers.incremental(spec, bars)
     for row, fields in enumerate(bar_fields(bars)):
         got = live.step(*fields)
         wrong = ""
         if got.code != codes[row]:
             wrong = f"decision: {codes[row]} in columns, {got.code} live"
-        elif got.code & ENTRY and got.stop_points != stops[row]:
-            wrong = f"stop_points: {stops[row]} in columns, {got.stop_points} live"
-        elif got.code & ENTRY and targets is not None and got.target_points != targets[row]:
-            wrong = f"target_points: {targets[row]} in columns, {got.target_points} live"
-        else:
+        elif got.code & ENTRY:
+            here_points = _distances(got)
+            wrong = next(
+                (
+                    f"{n}: {c[row]} in columns, {here_points[n]} live"
+                    for n, c in distances.items()
+                    if here_points[n] != c[row]
+                ),
+                "",
+            )
+        if not wrong:
             values = live.values
             for node, column in nodes.items():
                 here, there = column[row], values[node]

@@ -22,13 +22,14 @@ from toolkit.research.setup import prepare
 from toolkit.research.stats import STATISTICS
 from toolkit.research.sweep import sweep
 from toolkit.research.sweep_result import HIGHER_IS_BETTER
-from toolkit.research.trial_checks import columns_of, last_unequal
+from toolkit.research.trial_checks import columns_of, decided_columns, last_unequal
 from toolkit.research.trial_count import count_sets, not_counted
 from toolkit.research.walk_forward_result import WalkForward, Window
 from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.rates import closes
 from toolkit.strategy.columnar import evaluate
 from toolkit.strategy.expressions import suggest
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -178,8 +179,9 @@ def measured_warm_up(spec: StrategySpec, bars: Bars, first: int) -> int:
 
 
 def _decided(spec: StrategySpec, bars: Bars, row: int) -> dict[str, Any]:
-    columns = columns_of(evaluate(spec, bars), len(bars))
-    return {n: columns[n][row:] for n in ("decision", "stop_points", "target_points") if n in columns}
+    decisions = evaluate(spec, bars, supports=FEATURES)
+    columns = columns_of(decisions, len(bars))
+    return {n: columns[n][row:] for n in decided_columns(decisions)}
 
 
 def _length(name: str, value: str | timedelta) -> int:

@@ -23,10 +23,15 @@ from platformdirs import user_cache_dir
 
 from toolkit.risk import guardrails, rounding
 from toolkit.simulation import events, loop, marking, rules, state, stretches, stretches_compiled
+from toolkit.simulation.managed import cells
+from toolkit.simulation.managed import loop as managed_loop
+from toolkit.simulation.managed import rules as managed_rules
+from toolkit.simulation.managed import steps as managed_steps
 
-__all__ = ["compiled_loop", "have_numba", "kernel_folder"]
+__all__ = ["compiled_loop", "compiled_managed_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
+_RULES = (rounding, guardrails, rules, state, events, marking)
 _HEADER = '''"""Generated from the toolkit's own sources; safe to delete."""
 import math
 
@@ -47,8 +52,8 @@ def kernel_folder() -> Path:
     return Path(chosen) if chosen else Path(user_cache_dir("seatrial", appauthor=False))
 
 
-def _source(modules: Sequence[ModuleType]) -> str:
-    """One module's text: the integer constants and the plain functions of ``modules``, callees first.
+def _source(modules: Sequence[ModuleType], *roots: str) -> str:
+    """One module's text: the integer constants of ``modules`` and the plain functions ``roots`` need, callees first.
 
     Of functions with one name the last module's is taken.
     """
@@ -61,7 +66,7 @@ def _source(modules: Sequence[ModuleType]) -> str:
                     raise ImportError(f"the constant {name} has two values among the modules compiled together")
             elif isinstance(value, FunctionType) and value.__module__ == module.__name__ and name == value.__name__:
                 functions[name] = value
-    wanted = _reachable(functions, "simulate", "price_blocks")
+    wanted = _reachable(functions, *roots)
     parts = [_HEADER]
     parts += [f"{name} = {value}\n" for name, value in sorted(constants.items())]
     for name in wanted:
@@ -109,17 +114,29 @@ def compiled_loop() -> ModuleType:
     """Return the module whose ``simulate`` is compiled, or the plain one where numba is not installed."""
     if not have_numba():
         return loop
+    return _compiled("simulation", (*_RULES, stretches, loop, stretches_compiled), "simulate", "price_blocks")
+
+
+@cache
+def compiled_managed_loop() -> ModuleType:
+    """Return the module whose ``simulate_managed`` is compiled, or the plain one where numba is not installed."""
+    if not have_numba():
+        return managed_loop
+    return _compiled("managed", (*_RULES, cells, managed_rules, managed_steps, managed_loop), "simulate_managed")
+
+
+def _compiled(stem: str, modules: Sequence[ModuleType], *roots: str) -> ModuleType:
+    """Import the generated module of these functions, writing it first where it is not there yet."""
     import numba
 
     with _LOCK:
-        parts = (rounding, guardrails, rules, state, events, marking, stretches, loop, stretches_compiled)
-        text = _source(parts)
+        text = _source(modules, *roots)
         digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
-        path = _writable(kernel_folder() / digest) / "simulation.py"
+        path = _writable(kernel_folder() / digest) / f"{stem}.py"
         if not path.exists():
             print("seatrial: compiling the simulation for the first time, a few seconds ...", file=sys.stderr)  # noqa: T201
             _write(path, text)
-        name = f"seatrial_simulation_{digest}"
+        name = f"seatrial_{stem}_{digest}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise ImportError(f"cannot load the generated module {path}")

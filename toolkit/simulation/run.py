@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
-from toolkit.simulation.compiled import compiled_loop
+from toolkit.simulation.compiled import compiled_loop, compiled_managed_loop
+from toolkit.simulation.managed import loop as managed_loop
+from toolkit.simulation.managed.plan import ManagedPlan
 from toolkit.simulation.stretches_compiled import BLOCK_BITS
 
 if TYPE_CHECKING:
@@ -101,12 +103,15 @@ class Plan:
         Target distance, one a bar or one for all; None when the target is a ratio or there is none.
     rr
         Target as a multiple of the stop; 0.0 when it is not.
+    managed
+        Pending entries and what moves a position; None for market entries with stop and target.
     """
 
     code: npt.NDArray[np.uint8]
     stop_points: Int32
     target_points: Int32 | None = None
     rr: float = 0.0
+    managed: ManagedPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +264,13 @@ class Memory:
 
 
 def arguments(prices: Prices, plan: Plan, terms: Terms) -> tuple[Any, ...]:
-    """What ``simulate`` takes before its working memory."""
+    """What ``simulate`` takes before its working memory, and what ``simulate_managed`` takes besides."""
     target = _NO_TARGET if plan.target_points is None else plan.target_points
-    return (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), terms.value, prices.blocks)
+    fixed = (*prices.columns(), plan.code, plan.stop_points, target, float(plan.rr), terms.value)
+    managed = plan.managed
+    if managed is None:
+        return (*fixed, prices.blocks)
+    return (*fixed, managed.ts, managed.levels, managed.ratios, managed.memory)
 
 
 def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, memory: Memory | None = None) -> Run:
@@ -280,11 +289,17 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, mem
     memory.begin(plan)
     f = np.zeros(state.WIDTH_F)
     fixed = arguments(prices, plan, terms)
-    module = compiled_loop()
-    if module is loop:
-        _interpreted(fixed, memory, f)
+    if plan.managed is None:
+        module = compiled_loop()
+        step, plain = module.simulate, module is loop
     else:
-        while module.simulate(*fixed, memory.w, f) == state.GROW:
+        plan.managed.begin()
+        module = compiled_managed_loop()
+        step, plain = module.simulate_managed, module is managed_loop
+    if plain:
+        _interpreted(step, fixed, memory, f)
+    else:
+        while step(*fixed, memory.w, f) == state.GROW:
             memory.grow()
     w = memory.w
     k, m, n = (int(w[state.TRADES]), int(w[state.SKIPS]), int(w[state.BARS])) if full else (0, 0, 0)
@@ -298,11 +313,10 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, mem
     )
 
 
-def _interpreted(fixed: tuple[Any, ...], memory: Memory, f: npt.NDArray[np.float64]) -> None:
+def _interpreted(simulate: Any, fixed: tuple[Any, ...], memory: Memory, f: npt.NDArray[np.float64]) -> None:
     """The same run by the plain functions on Python integers: exact, and several times faster than on numpy scalars."""
     columns: list[Any] = [a.tolist() if isinstance(a, np.ndarray) else a for a in fixed]
     moments = f.tolist()
-    simulate: Any = loop.simulate
     while True:
         w = memory.w
         cells = w.tolist()

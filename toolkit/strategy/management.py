@@ -200,6 +200,13 @@ def resolve(management: Mapping[str, Any], scalars: list[Any], points: Points) -
     return Management(**values)
 
 
+def point_columns(management: Management) -> dict[str, Any]:
+    """Return every level and distance by name, each a column or one value, in points."""
+    names = ("entry_long", "entry_short", "trail", "trail_after", "break_even_after", "break_even_plus")
+    found = {f"{name}_points": getattr(management, f"{name}_points") for name in names}
+    return found | {f"partial_{k}_points": part[0] for k, part in enumerate(management.partials, 1)}
+
+
 def _bars(value: float, what: str) -> int:
     if value != int(value) or value < 1:
         raise StrategyError(must_be(what, "a whole number of bars of at least 1", value, "change the parameter"))
