@@ -31,7 +31,7 @@ from toolkit.simulation.managed import steps as managed_steps
 __all__ = ["compiled_loop", "compiled_managed_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
-_RULES = (rounding, guardrails, rules, state, events, marking)
+_RULES = (rounding, guardrails, rules, state, events, marking, stretches)
 _HEADER = '''"""Generated from the toolkit's own sources; safe to delete."""
 import math
 
@@ -114,7 +114,7 @@ def compiled_loop() -> ModuleType:
     """Return the module whose ``simulate`` is compiled, or the plain one where numba is not installed."""
     if not have_numba():
         return loop
-    return _compiled("simulation", (*_RULES, stretches, loop, stretches_compiled), "simulate", "price_blocks")
+    return _compiled("simulation", (*_RULES, loop, stretches_compiled), "simulate", "price_blocks")
 
 
 @cache
@@ -122,7 +122,8 @@ def compiled_managed_loop() -> ModuleType:
     """Return the module whose ``simulate_managed`` is compiled, or the plain one where numba is not installed."""
     if not have_numba():
         return managed_loop
-    return _compiled("managed", (*_RULES, cells, managed_rules, managed_steps, managed_loop), "simulate_managed")
+    parts = (*_RULES, cells, managed_rules, managed_steps, managed_loop, stretches_compiled)
+    return _compiled("managed", parts, "simulate_managed")
 
 
 def _compiled(stem: str, modules: Sequence[ModuleType], *roots: str) -> ModuleType:

@@ -60,6 +60,7 @@ from toolkit.simulation.state import (
     TRADES,
     VALUE_STRIDE,
 )
+from toolkit.simulation.stretches import next_entry
 
 
 def simulate_managed(
@@ -98,8 +99,7 @@ def simulate_managed(
         i = w[NEXT]
         if w[POS] == 0:
             if g[WAITS] == 0:
-                while i - 1 <= last and code[i - 1] & 3 == 0:
-                    i += 1
+                i = next_entry(code, i - 1, last) + 1
                 if i - 1 > last:
                     mark_flat(w, n)
                     break
