@@ -7,32 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.platforms.metatrader5.doctor import rehearse
-from toolkit.platforms.opening import open_metatrader5
+from toolkit.cli.metatrader5 import demo_account_of_environment, look_over, rehearse
+from toolkit.errors import BadInput
+from toolkit.settings import Settings
 
 
 @pytest.mark.demo_account
 def test_mt5_platform_rehearsal_on_a_demo_account(tmp_path: Path) -> None:
-    """Two minimum lots are opened, their stop moved, reduced and closed, and nothing is left open."""
-    login = os.environ.get("SEATRIAL_DEMO_LOGIN", "")
-    server = os.environ.get("SEATRIAL_DEMO_SERVER", "")
-    if not login or not server:
-        pytest.skip("SEATRIAL_DEMO_LOGIN and SEATRIAL_DEMO_SERVER name no demo account")
-    settings = {
-        word: value
-        for word in ("path", "clock", "suffix")
-        if (value := os.environ.get(f"SEATRIAL_DEMO_{word.upper()}", ""))
-    }
-    platform = open_metatrader5(
-        login=login,
-        server=server,
-        environment="demo",
-        secret_ref=os.environ.get("SEATRIAL_DEMO_SECRET_REF", ""),
-        settings=settings,
-        locks=tmp_path,
-    )
+    """The doctor finds nothing wrong; the smallest volume is opened, changed, reduced and closed through a LiveRun."""
     try:
-        found = rehearse(platform, os.environ.get("SEATRIAL_DEMO_SYMBOL", "EURUSD"))
-        assert [f for f in found if f.level == "fail"] == []
-    finally:
-        platform.close()
+        account = demo_account_of_environment()
+    except BadInput as missing:
+        pytest.skip(str(missing))
+    settings = Settings(home=tmp_path, database_url="", gateway="local")  # type: ignore[arg-type]
+    symbol = os.environ.get("SEATRIAL_DEMO_SYMBOL", "EURUSD")
+    found = look_over(settings, account, (symbol,))
+    assert [f for f in found if f.level == "fail"] == []
+    steps = rehearse(settings, account, symbol)
+    assert [(f.name, f.level) for f in steps] == [(n, "ok") for n in ("open", "modify", "reduce", "close", "deals")]

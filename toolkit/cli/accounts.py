@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from toolkit.cli.console import Home, engine_of, out
+from toolkit.errors import BadInput, must_be
 
 app = typer.Typer(help="The accounts you trade on.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
@@ -119,22 +121,73 @@ def disarm(name: Name, home: Home = None) -> None:
         out.print(f"{account.name} may not trade real money any more", markup=False)
 
 
+TerminalPath = Annotated[
+    str | None, typer.Option(help="MetaTrader 5: the terminal64.exe of this account's own folder.")
+]
+Suffix = Annotated[str | None, typer.Option(help="MetaTrader 5: what the server's symbol names end on, e.g. .r")]
+ServerClock = Annotated[
+    str | None,
+    typer.Option("--clock", help="MetaTrader 5: the server's wall clock, e.g. 'New York + 7', Europe/Athens."),
+]
+SymbolNames = Annotated[
+    list[str] | None, typer.Option("--symbol", help="MetaTrader 5: OURS=THEIRS for a symbol with another name.")
+]
+AgentPort = Annotated[int | None, typer.Option(help="MetaTrader 5: loopback port of an agent beside the terminal.")]
+AgentKey = Annotated[str | None, typer.Option(help="MetaTrader 5: reference to the agent's key.")]
+PlatformOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Any other platform option, NAME=VALUE; an empty value takes it away."),
+]
+
+
+def _options(
+    terminal_path: str | None, suffix: str | None, clock: str | None, symbol: list[str] | None, agent_port: int | None,
+    agent_key_ref: str | None, option: list[str] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the options that were named, as the account's row keeps them."""
+    found: dict[str, Any] = {"path": terminal_path, "suffix": suffix, "clock": clock}
+    if symbol:
+        found["symbols"] = dict(_pair(item, "--symbol OURS=THEIRS") for item in symbol)
+    if agent_port is not None or agent_key_ref is not None:
+        found["agent"] = {k: v for k, v in (("port", agent_port), ("key_ref", agent_key_ref)) if v is not None}
+    found |= dict(_pair(item, "--option NAME=VALUE") for item in option or [])
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise BadInput(must_be("option", form, repr(text), "write it with an equals sign"))
+    return name, value
+
+
 @app.command("add")
 def add(
     name: Name,
-    platform: Annotated[str, typer.Option(help="metatrader5 or ctrader.")],
+    platform: Annotated[str, typer.Option(help="mt5 or ctrader.")],
     login: Annotated[str, typer.Option(help="Number or name of the account there.")],
     server: Annotated[str, typer.Option(help="Trading server.")],
-    secret_ref: Annotated[str, typer.Option(help="keyring:service/name, env:NAME or file:/path; never the secret.")],
+    secret_ref: Annotated[
+        str,
+        typer.Option(
+            help="keyring:service/name, env:NAME or file:/path; never the secret. None for a terminal that keeps its login."
+        ),
+    ] = "",
     currency: Annotated[str, typer.Option(help="Account currency.")] = "USD",
     environment: Annotated[str, typer.Option(help="demo or real.")] = "demo",
-    option: Annotated[list[str] | None, typer.Option(help="Platform option NAME=VALUE, e.g. path=...")] = None,
+    terminal_path: TerminalPath = None,
+    suffix: Suffix = None,
+    clock: ServerClock = None,
+    symbol: SymbolNames = None,
+    agent_port: AgentPort = None,
+    agent_key_ref: AgentKey = None,
+    option: PlatformOption = None,
     home: Home = None,
 ) -> None:
     """Register an account at a platform; nothing connects to it yet."""
     from toolkit.live.opening.register import register_account
 
-    options = {item.partition("=")[0]: item.partition("=")[2] for item in option or []}
+    options = _options(terminal_path, suffix, clock, symbol, agent_port, agent_key_ref, option)
     with engine_of(home) as engine:
         account = register_account(
             engine,
@@ -149,3 +202,57 @@ def add(
         )
         where = f"{account.platform} {account.environment}, login {account.login} at {account.server}"
         out.print(f"{account.name}: {where}", markup=False)
+        if account.platform == "metatrader5":
+            out.print(f"look at it with: seatrial doctor --platform mt5 --account {account.name}", markup=False)
+
+
+@app.command("set")
+def set_options(
+    name: Name,
+    terminal_path: TerminalPath = None,
+    suffix: Suffix = None,
+    clock: ServerClock = None,
+    symbol: SymbolNames = None,
+    agent_port: AgentPort = None,
+    agent_key_ref: AgentKey = None,
+    option: PlatformOption = None,
+    home: Home = None,
+) -> None:
+    """Change options of an account; a process that has its session open keeps the old ones until it starts again."""
+    from toolkit.live.opening.register import change_options
+
+    changes = _options(terminal_path, suffix, clock, symbol, agent_port, agent_key_ref, option)
+    if not changes:
+        raise BadInput(must_be("an option", "named", "none", "see `seatrial account set --help`"))
+    with engine_of(home) as engine:
+        account = change_options(engine, name, {k: None if v == "" else v for k, v in changes.items()})
+        out.print(f"{account.name}: {', '.join(sorted(changes))} changed", markup=False)
+
+
+@app.command("practice")
+def practice(
+    name: Name,
+    home: Home = None,
+    bars: Annotated[Path | None, typer.Option(help="CSV or Parquet; the packaged EURUSD H1 when left out.")] = None,
+    symbol: Annotated[str, typer.Option(help="Symbol of the file.")] = "EURUSD",
+    timeframe: Annotated[str, typer.Option(help="Timeframe of the file.")] = "H1",
+    price: Annotated[str, typer.Option(help="bid, ask, mid or bidask.")] = "bid",
+    speed: Annotated[
+        float, typer.Option(help="Server seconds per second; 3600 makes an hour bar last a second.")
+    ] = 60.0,
+    start: Annotated[int, typer.Option(help="Row at which the server's clock begins.", min=0)] = 500,
+    suffix: Annotated[str, typer.Option(help="What its symbol names end on.")] = "",
+) -> None:
+    """Register a MetaTrader 5 account whose terminal is the strict double, living through recorded bars."""
+    import toolkit as tk
+    from toolkit.live.opening.practice import open_practice_account
+
+    loaded = (
+        tk.sample_bars(symbol, timeframe)
+        if bars is None
+        else tk.load_bars(bars, symbol=symbol, timeframe=timeframe, price=price)
+    )
+    with engine_of(home) as engine:
+        account = open_practice_account(engine, name, loaded, speed=speed, start=start, suffix=suffix)
+        out.print(f"{account.name}: {symbol} {timeframe}, {speed:g} server seconds a second", markup=False)
+        out.print(f"look at it with: seatrial doctor --platform mt5 --account {account.name}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, runs, service, users
+from toolkit.cli import accounts, bus, demo, metatrader5, runs, service, users
 
 app = typer.Typer(
     name="seatrial",
@@ -43,6 +43,7 @@ app.command("resume")(accounts.resume)
 app.command("worker")(bus.worker)
 app.command("panel")(service.panel)
 app.command("doctor")(service.doctor)
+app.command("mt5-agent")(metatrader5.agent)
 app.add_typer(accounts.app, name="account")
 app.add_typer(users.app, name="user")
 app.add_typer(bus.gateway_app, name="gateway")

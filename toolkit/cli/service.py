@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from toolkit.cli.console import Home, engine_of, out, settings_for
+from toolkit.cli.console import AsJson, Home, engine_of, out, settings_for
 from toolkit.errors import MissingPackage
 from toolkit.settings import redacted_url
 
@@ -70,8 +70,31 @@ def serve_panel(home: Path | None, *, run: UUID | None = None, port: int = 5006)
         return
 
 
-def doctor(home: Home = None) -> None:
+def doctor(
+    home: Home = None,
+    platform: Annotated[str | None, typer.Option(help="mt5: look a terminal and its account over instead.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="With --platform: the account; SEATRIAL_DEMO_* variables when left out.")
+    ] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="With --platform: symbols to look at; EURUSD.")] = None,
+    trade_min_lot: Annotated[
+        bool,
+        typer.Option(
+            "--trade-min-lot", help="With --platform: open, modify, reduce and close the smallest volume; demo only."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check this installation: Python, packages, data folder, database, clock; exit 1 when something is wrong."""
+    if platform is not None:
+        from toolkit.cli.metatrader5 import check_account
+        from toolkit.errors import BadInput, must_be
+
+        if platform not in ("mt5", "metatrader5"):
+            raise BadInput(must_be("--platform", "mt5", repr(platform), "leave it out to check the installation"))
+        if not check_account(home, account, symbol or ["EURUSD"], trade_minimum=trade_min_lot, as_json=as_json):
+            raise typer.Exit(1)
+        return
     settings = settings_for(home)
     good = True
 

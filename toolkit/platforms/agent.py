@@ -40,6 +40,7 @@ READS = frozenset(
         "profit",
         "margin",
         "point_value",
+        "examine",
         "close",
     }
 )
@@ -193,7 +194,12 @@ def _open_simulated(words: Mapping[str, Any]) -> TradingPlatform:
 def _open_simmt5(words: Mapping[str, Any]) -> TradingPlatform:
     from toolkit.platforms.simmt5 import STRICT, SimMT5Platform
 
-    simulator = {k: words[k] for k in ("suffix", "clock", "hang_after", "hang_seconds") if k in words}
+    named = {"symbols": "names", "server": "server", "suffix": "suffix", "clock": "clock"}
+    simulator = {theirs: words[ours] for ours, theirs in named.items() if words.get(ours)}
+    simulator |= {k: words[k] for k in ("hang_after", "hang_seconds", "speed") if k in words}
+    simulator |= {k: datetime.fromisoformat(words[k]) for k in ("begin", "since") if k in words}
+    if words.get("login"):
+        simulator["login"] = int(words["login"])
     return SimMT5Platform(_open_paper(words, checks=STRICT), **simulator)
 
 
@@ -215,14 +221,18 @@ def open_session(words: Mapping[str, Any]) -> TradingPlatform:
     return opener(words)
 
 
-def main() -> int:
-    """Run the agent: instructions on standard input, the port on standard output.
+def serve(words: Mapping[str, Any], listening: Callable[[int], None]) -> None:
+    """Open a session and answer clients until the first has gone (``once``) or the process ends.
 
-    The instructions are one JSON object: ``session`` (see `open_session`), ``key_hex`` or ``key_ref``, ``listen``
-    ``[host, port]`` (loopback only), ``lock`` (a file, one per account), ``once`` (end with the first client) and ``watch``
-    (keep the session in a child of the agent, which is killed when a call hangs).
+    Parameters
+    ----------
+    words
+        ``session`` (see `open_session`), ``key_hex`` or ``key_ref``, ``listen`` ``[host, port]`` (loopback only), ``lock``
+        (a file, one per account), ``once`` (end with the first client) and ``watch`` (keep the session in a child of the
+        agent, which is killed when a call hangs).
+    listening
+        Told the port.
     """
-    words = json.loads(sys.stdin.readline())
     host, port = words.get("listen", ["127.0.0.1", 0])
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise BadInput(must_be("listen", "a loopback address", host, "reach it from elsewhere through an SSH tunnel"))
@@ -235,14 +245,23 @@ def main() -> int:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with socket.create_server((host, int(port)), family=family) as listener:
-                sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
-                sys.stdout.flush()
+                listening(listener.getsockname()[1])
                 Agent(platform, key).serve(listener, once=bool(words.get("once")))
         finally:
             platform.close()
     finally:
         if lock is not None:
             lock.release()
+
+
+def main() -> int:
+    """Run the agent: the instructions of `serve` as one JSON object on standard input, the port on standard output."""
+
+    def listening(port: int) -> None:
+        sys.stdout.write(json.dumps({"port": port}) + "\n")
+        sys.stdout.flush()
+
+    serve(json.loads(sys.stdin.readline()), listening)
     return 0
 
 

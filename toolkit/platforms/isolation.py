@@ -29,6 +29,7 @@ from toolkit.execution.ports import AccountSnapshot, Book, History, OrderResult,
 from toolkit.market import Bars, Instrument, Quote, Side
 from toolkit.platforms import wire
 from toolkit.platforms.agent import error_of
+from toolkit.platforms.findings import Finding
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,10 @@ class RemotePlatform(ABC):
     def point_value(self, symbol: str) -> Decimal | None:
         """Return what one point of one lot is worth by the platform, None when it does not say."""
         return cast("Decimal | None", self._call("point_value", symbol))
+
+    def examine(self, symbols: tuple[str, ...]) -> tuple[Finding, ...]:
+        """Look the connected session over without trading; empty where the platform has no such look."""
+        return cast("tuple[Finding, ...]", self._call("examine", symbols) or ())
 
 
 class AgentPlatform(RemotePlatform):

@@ -27,6 +27,7 @@ import numpy as np
 from toolkit.errors import PlatformError, PlatformUnavailable
 from toolkit.execution import ports
 from toolkit.market import Bars, Instrument, Quote, Side
+from toolkit.platforms.findings import Finding
 
 LIMIT = 16 * 1024 * 1024
 _HEAD = struct.Struct(">I")
@@ -49,6 +50,7 @@ _RECORDS: dict[str, type[Any]] = {
         ports.PlatformDeal,
         ports.PlatformOrder,
         ports.PlatformPosition,
+        Finding,
         Quote,
     )
 }

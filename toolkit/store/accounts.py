@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -258,6 +259,16 @@ class Accounts:
         self._must_own(account_id)
         self._connection.execute(update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id).values(gateway=gateway))
         audit.append(self._connection, at, self._principal, "account.gateway", str(account_id), gateway)
+
+    def put_settings(self, account_id: UUID, settings: Mapping[str, Any], at: datetime) -> None:
+        """Replace an account's settings; which options changed is audited, their values are not."""
+        before = self.get(account_id).settings
+        self._must_own(account_id)
+        self._connection.execute(
+            update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == account_id).values(settings=dict(settings))
+        )
+        changed = sorted(k for k in {*before, *settings} if before.get(k) != settings.get(k))
+        audit.append(self._connection, at, self._principal, "account.settings", str(account_id), ", ".join(changed))
 
     def arm(self, account_id: UUID, until: datetime | None, at: datetime) -> None:
         """Let a real account trade until a moment; only a human owner may, None disarms."""

@@ -1,4 +1,4 @@
-"""The doctor's findings, the rehearsal on a demo account, and opening a session from an account's settings."""
+"""The doctor's findings, and opening a session from an account's settings."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from toolkit.errors import BadInput, Forbidden
-from toolkit.execution.ports import Outcome
+from toolkit.clock import ManualClock
+from toolkit.errors import BadInput, MissingPackage, PlatformUnavailable, ToolkitError, WrongAccount
 from toolkit.market import find_instrument
 from toolkit.platforms.isolation import AgentPlatform, IsolatedPlatform
-from toolkit.platforms.metatrader5.doctor import Finding, examine, rehearse
+from toolkit.platforms.metatrader5.doctor import Finding, examine, not_reached
 from toolkit.platforms.opening import open_metatrader5
-from toolkit.platforms.simmt5 import STRICT, SimMT5, SimMT5Platform
-from toolkit.platforms.simulated import Fault, FaultKind, FaultScript, SimulatedPlatform
+from toolkit.platforms.simmt5 import STRICT, SimMT5
+from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
 
 START = datetime(2024, 3, 20, 9, tzinfo=UTC)
@@ -54,7 +54,7 @@ def test_mt5_doctor_is_content_with_a_good_terminal(paper: SimulatedPlatform) ->
     ("spoil", "name", "remedy"),
     [
         ("trade_allowed", "algo trading", "Algo Trading"),
-        ("tradeapi_disabled", "interface", "allow"),
+        ("tradeapi_disabled", "interface", "external Python API"),
         ("closed", "EURUSD", "another symbol"),
     ],
 )
@@ -89,33 +89,45 @@ def test_mt5_doctor_warns_of_an_unknown_symbol(paper: SimulatedPlatform) -> None
     assert look(SimMT5(paper), symbols=["XAUUSD"])["XAUUSD"].level == "fail"
 
 
-def test_mt5_rehearsal_opens_modifies_reduces_and_closes(paper: SimulatedPlatform) -> None:
-    """All steps are done with the smallest volume, and nothing is left open."""
-    at = SimMT5Platform(paper)
-    found = rehearse(at, "EURUSD")
-    assert [(f.name, f.level) for f in found] == [(n, "ok") for n in ("open", "modify", "reduce", "close", "deals")]
-    assert paper.book().positions == ()
-    assert [d.lots for d in paper.deals_after(None)] == [Decimal("0.02"), Decimal("0.01"), Decimal("0.01")]
+def test_mt5_doctor_names_what_the_server_calls_a_symbol(paper: SimulatedPlatform) -> None:
+    """A symbol with a suffix that the account does not state is found by its likeness."""
+    found = look(SimMT5(paper, suffix=".r"))["EURUSD"]
+    assert found.level == "fail" and "it has EURUSD.r" in found.said and "--suffix" in found.remedy
 
 
-def test_mt5_rehearsal_closes_even_when_a_step_goes_wrong(tmp_path: Path) -> None:
-    """A refused modification does not leave the position behind."""
-    faults = FaultScript([Fault(FaultKind.REJECT, on="modify"), Fault(FaultKind.ANSWER_LOST, on="close")])
-    account = PaperAccount("USD", 10_000)
-    with SimulatedPlatform(
-        tmp_path / "v.sqlite", account, [find_instrument("EURUSD")], checks=STRICT, faults=faults
-    ) as venue:
-        venue.push_quote("EURUSD", Decimal("1.10000"), Decimal("1.10008"), START)
-        found = {f.name: f for f in rehearse(SimMT5Platform(venue), "EURUSD")}
-        assert found["modify"].level == "fail" and Outcome.UNKNOWN in found["reduce"].said
-        assert venue.book().positions == ()
+def test_mt5_doctor_notices_a_machine_whose_clock_runs_behind(paper: SimulatedPlatform) -> None:
+    """A tick from the future is this machine's fault."""
+    sim = SimMT5(paper)
+    found = look(sim, utc=ManualClock(START - timedelta(seconds=40)))["this machine's clock"]
+    assert found.level == "warn" and found.said.startswith("40 s behind") and "NTP" in found.remedy
 
 
-def test_mt5_rehearsal_is_refused_on_real_money(paper: SimulatedPlatform) -> None:
-    """Only a demo account is rehearsed on; nothing is sent."""
-    with pytest.raises(Forbidden, match="demo account, was real"):
-        rehearse(SimMT5Platform(paper, trade_mode=2), "EURUSD")
-    assert paper.order_count() == 0
+@pytest.mark.parametrize(
+    ("error", "name", "remedy"),
+    [
+        (MissingPackage("no package"), "package", "agent"),
+        (WrongAccount("another login"), "account", "log this terminal in"),
+        (PlatformUnavailable("no line"), "terminal", "start the terminal"),
+    ],
+)
+def test_mt5_doctor_has_a_remedy_for_each_way_not_to_get_in(error: ToolkitError, name: str, remedy: str) -> None:
+    """What kept the session from opening decides what to do about it."""
+    found = not_reached(error)
+    assert (found.name, found.level, found.said) == (name, "fail", str(error)) and remedy in found.remedy
+
+
+def test_mt5_doctor_looks_through_the_sessions_own_process(paper: SimulatedPlatform, tmp_path: Path) -> None:
+    """Findings come back from a child as they are in process."""
+    paper.close()
+    words = {"kind": "simmt5", "path": str(tmp_path / "v.sqlite"), "moment": START.isoformat()}
+    session = IsolatedPlatform(words)
+    try:
+        session.connect()
+        found = {f.name: f for f in session.examine(("EURUSD", "XAUUSD"))}
+    finally:
+        session.close()
+    assert found["terminal"].level == "ok" and found["XAUUSD"].level == "fail"
+    assert isinstance(found["EURUSD"], Finding)
 
 
 def test_mt5_session_of_an_account_is_isolated_or_at_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ from toolkit.errors import BadInput, must_be
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.market import money_digits
+from toolkit.platforms.opening import check_metatrader5_settings
 from toolkit.store.accounts import AccountRecord, Accounts
 
 PLATFORMS = ("metatrader5", "ctrader")
+ALIASES = {"mt5": "metatrader5"}
 _REFERENCE = re.compile(r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+|file:[A-Za-z]:\\\S+|keyring:[^\s/]+/\S+)$")
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey")
 
@@ -36,7 +38,8 @@ def register_account(
     Parameters
     ----------
     secret_ref
-        ``keyring:service/name``, ``env:NAME`` or ``file:/path`` (mode 0600); resolved in the session's process only.
+        ``keyring:service/name``, ``env:NAME`` or ``file:/path`` (mode 0600); resolved in the session's process only. Empty
+        for a MetaTrader terminal that keeps its login.
     settings
         The platform's own options, e.g. the terminal's path; none of them may be a secret.
 
@@ -46,6 +49,7 @@ def register_account(
         When a field does not fit. What was given as a secret reference is never repeated: it may be the secret.
     """
     who = principal or engine.principal
+    platform = ALIASES.get(platform, platform)
     if platform not in PLATFORMS:
         raise BadInput(
             must_be(
@@ -57,7 +61,7 @@ def register_account(
     if not login or not server:
         raise BadInput(must_be("login and server", "given", f"{login!r} at {server!r}", "copy them from the platform"))
     money_digits(currency)
-    if not _REFERENCE.match(secret_ref):
+    if not _REFERENCE.match(secret_ref) and (secret_ref or platform != "metatrader5"):
         raise BadInput(
             must_be(
                 "secret_ref",
@@ -66,12 +70,11 @@ def register_account(
                 "store the secret there first",
             )
         )
-    options = dict(settings or {})
-    found = sorted(k for k in _flat_names(options) if any(word in k.lower() for word in _SECRET_WORDS))
-    if found:
-        raise BadInput(
-            must_be("settings", "without secrets", f"named {', '.join(found)}", "put a secret behind secret_ref")
-        )
+    options = checked_options(platform, settings or {})
+    if platform == "metatrader5" and not login.isdigit():
+        raise BadInput(must_be("login", "the account's number", repr(login), "copy it from the terminal's Navigator"))
+    if environment == "real" and "practice" in options:
+        raise BadInput(must_be("environment of a practice terminal", "'demo'", "'real'", "it has no real money"))
     with engine.work(who) as work:
         record = Accounts(work.connection, who).add(
             AccountRecord(
@@ -91,6 +94,41 @@ def register_account(
         )
         work.commit()
     return record
+
+
+def checked_options(platform: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a platform's options if they can be used.
+
+    Raises
+    ------
+    BadInput
+        When one is unknown, does not fit, or is named like a secret; its value is not repeated then.
+    """
+    options = dict(settings)
+    found = sorted(k for k in _flat_names(options) if any(word in k.lower() for word in _SECRET_WORDS))
+    if found:
+        raise BadInput(
+            must_be("settings", "without secrets", f"named {', '.join(found)}", "put a secret behind secret_ref")
+        )
+    if platform == "metatrader5":
+        check_metatrader5_settings(options)
+    return options
+
+
+def change_options(
+    engine: Engine, name: str, changes: Mapping[str, Any], *, principal: Principal | None = None
+) -> AccountRecord:
+    """Change options of an account of one's own; None takes one away. A session that is open keeps the old ones."""
+    who = principal or engine.principal
+    with engine.work(who) as work:
+        accounts = Accounts(work.connection, who)
+        account = accounts.find(name)
+        key = "mt5" if account.platform == "metatrader5" else account.platform
+        merged = {**account.settings.get(key, {}), **changes}
+        options = checked_options(account.platform, {k: v for k, v in merged.items() if v is not None})
+        accounts.put_settings(account.account_id, {**account.settings, key: options}, engine.now())
+        work.commit()
+        return accounts.get(account.account_id)
 
 
 def _flat_names(values: Mapping[str, Any]) -> list[str]:

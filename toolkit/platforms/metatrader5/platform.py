@@ -25,6 +25,7 @@ from toolkit.execution.ports import (
     PlatformDeal,
 )
 from toolkit.market.platform_clock import PlatformClock
+from toolkit.platforms.findings import Finding
 from toolkit.platforms.metatrader5 import codes, convert, requests
 from toolkit.platforms.metatrader5.market import TerminalMarket
 
@@ -97,6 +98,12 @@ class MetaTrader5Platform(TerminalMarket):
         )
         self._deviation = deviation_points
         self._reasons: dict[str, str] = {}
+
+    def examine(self, symbols: tuple[str, ...] = ()) -> tuple[Finding, ...]:
+        """Look at terminal, account, clock and symbols, and never trade; `connect` comes first."""
+        from toolkit.platforms.metatrader5.doctor import findings
+
+        return findings(self, symbols)
 
     # --- book ------------------------------------------------------------------------------------------------------
 

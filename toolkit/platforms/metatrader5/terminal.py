@@ -61,6 +61,7 @@ class Terminal:
         self._theirs = dict(symbols or {})
         self._ours = {theirs: ours for ours, theirs in self._theirs.items()}
         self._suffix = suffix
+        self._utc = utc
         self._now = ServerNow(utc)
         self._facts: dict[str, Instrument] = {}
         self._digits = 2
@@ -110,6 +111,16 @@ class Terminal:
     def now(self) -> datetime:
         """Return the time in UTC: this machine's, but never earlier than what the server's ticks have shown."""
         return self._now.now()
+
+    @property
+    def module(self) -> Any:
+        """Return the module this session speaks to."""
+        return self._mt5
+
+    @property
+    def machine_clock(self) -> Clock:
+        """Return the clock of this machine, as it was given."""
+        return self._utc
 
     @property
     def server_time(self) -> ServerTime:
@@ -171,8 +182,12 @@ class Terminal:
             error = self._mt5.last_error()
             if isinstance(error, tuple) and error[0] in (-1, -10000, -10001, -10002, -10003, -10004, -10005):
                 raise PlatformUnavailable(f"symbol {name} could not be read: {codes.words(error)}")
+            near = [i.name for i in self._mt5.symbols_get(group=f"*{symbol}*") or ()][:5]
+            there = f"it has {', '.join(near)}: " if near else ""
             raise UnknownSymbol(
-                must_be("symbol", f"one of {self._server}", repr(name), "set the account's symbol table or suffix")
+                must_be(
+                    "symbol", f"one of {self._server}", repr(name), f"{there}set the account's suffix or symbol table"
+                )
             )
         if not info.visible and not self._mt5.symbol_select(name, True):
             raise PlatformUnavailable(f"symbol {name} could not be put into Market Watch; its list may be full")

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolkit.market import Bars
 from toolkit.platforms.metatrader5.platform import MetaTrader5Platform
+from toolkit.platforms.simmt5.running import RunningMT5
 from toolkit.platforms.simmt5.terminal import SimMT5
 from toolkit.platforms.simulated import SimulatedPlatform
 
@@ -19,12 +20,12 @@ class SimMT5Platform(MetaTrader5Platform):
     platform
         The venue; it is closed with this object.
     simulator
-        Words for `SimMT5`, for example ``suffix`` or ``clock``.
+        Words for `SimMT5`, for example ``suffix`` or ``clock``; with ``begin`` and ``since`` for `RunningMT5`.
     """
 
     def __init__(self, platform: SimulatedPlatform, **simulator: Any) -> None:
         self.venue_platform = platform
-        self.terminal = SimMT5(platform, **simulator)
+        self.terminal = RunningMT5(platform, **simulator) if "begin" in simulator else SimMT5(platform, **simulator)
         login, server, mode = self.terminal.logged_in
         super().__init__(
             self.terminal,

@@ -54,6 +54,7 @@ class Server:
         self.stops_level = self.freeze_level = 0
         self.filling_mode, self.exemode = 1, C["SYMBOL_TRADE_EXECUTION_MARKET"]
         self.trade_mode: dict[str, int] = {}
+        self.ticks_within_bars = False
 
     # --- names and times -------------------------------------------------------------------------------------------
 
@@ -78,6 +79,21 @@ class Server:
     def now_ns(self) -> int:
         """Return the venue's clock."""
         return self.venue.now_ns
+
+    def quote(self, symbol: str) -> tuple[int, int, int] | None:
+        """Return bid, ask and the moment of the last tick, None before the first.
+
+        Recorded bars have one at each open. With ``ticks_within_bars`` the price of the open goes on being quoted until the
+        bar ends, as a server does that runs.
+        """
+        clock = self.venue.state.clock_ns
+        found = self.venue.prices.quote(symbol, clock)
+        replay = self.venue.prices.replays.get(symbol)
+        if found is None or replay is None or not self.ticks_within_bars:
+            return found
+        row = replay.opened(clock) - 1
+        under_way = row >= 0 and int(replay.close_ns[row]) > clock
+        return (found[0], found[1], clock) if under_way else found
 
     # --- records ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +242,7 @@ class Server:
     def symbol(self, symbol: str, *, visible: bool) -> Any:
         """Return a ``SymbolInfo``."""
         facts = self.facts(symbol)
-        quote = self.venue.prices.quote(symbol, self.venue.state.clock_ns)
+        quote = self.quote(symbol)
         bid, ask, ns = quote or (0, 0, 0)
         value = self._tick_value(symbol)
         return make(

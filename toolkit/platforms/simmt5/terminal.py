@@ -268,7 +268,7 @@ class SimMT5:
         ours = self._known(symbol)
         if ours is None or ours in self._hidden:
             return None if ours is None else self._fail(_NOT_FOUND)
-        quote = self.server.venue.prices.quote(ours, self.server.venue.state.clock_ns)
+        quote = self.server.quote(ours)
         if quote is None:
             return make("Tick", bid=0.0, ask=0.0, last=0.0, volume_real=0.0)
         facts = self.server.facts(ours)
