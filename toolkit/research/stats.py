@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from toolkit.simulation import state
 
-__all__ = ["DEFINITIONS", "STATISTICS", "statistics"]
+__all__ = ["DEFINITIONS", "STATISTICS", "statistics", "statistics_of_many"]
 
 YEAR_NS = int(365.25 * 86_400) * 1_000_000_000
 
@@ -88,4 +91,65 @@ def statistics(
         "commission": s[state.COMMISSION] / unit,
         "swap": s[state.SWAP] / unit,
         "skipped": s[state.SKIPS],
+    }
+
+
+def _over_many(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.divide(a, b, out=np.full(len(a), math.nan), where=b != 0)
+
+
+def statistics_of_many(
+    totals: Mapping[int, npt.NDArray[np.int64]],
+    moments: npt.NDArray[np.float64],
+    final: npt.NDArray[np.int64],
+    bars: int,
+    days: int,
+    span_ns: int,
+    money_digits: int,
+) -> dict[str, npt.NDArray[Any]]:
+    """Compute `statistics` for many runs on the same bars, column by column; every number equals that of one run.
+
+    Parameters
+    ----------
+    totals
+        The loop's totals by cell, one value a run.
+    moments
+        The loop's moments, one column a run.
+    final
+        Equity at the last close, minor units.
+    bars, days, span_ns, money_digits
+        As in `statistics`.
+    """
+    drawdown, mean, deviation, downside = moments
+    opening, trades, wins = totals[state.OPENING], totals[state.TRADES], totals[state.WINS]
+    won, lost = totals[state.GROSS_WIN], totals[state.GROSS_LOSS]
+    unit = 10**money_digits
+    years = span_ns / YEAR_NS
+    yearly = math.sqrt(days / years) if years > 0 else math.nan
+    growth = final / opening
+    # the power of Python, one by one: numpy's own may differ in the last bit
+    power = 1.0 / years if years > 0 else math.nan
+    cagr = np.array(
+        [(g**power - 1.0 if g > 0 else -1.0) if years > 0 else math.nan for g in growth.tolist()], np.float64
+    )
+    never_lost = np.where(won != 0, math.inf, math.nan)
+    return {
+        "final_equity": final / unit,
+        "net_profit": (final - opening) / unit,
+        "total_return": growth - 1.0,
+        "cagr": cagr,
+        "sharpe": _over_many(mean, deviation) * yearly,
+        "sortino": _over_many(mean, downside) * yearly,
+        "max_drawdown": drawdown,
+        "calmar": _over_many(cagr, drawdown),
+        "profit_factor": np.where(lost != 0, _over_many(won, lost), never_lost),
+        "expectancy": _over_many(won - lost, trades * unit),
+        "win_rate": _over_many(wins, trades),
+        "average_win": _over_many(won, wins * unit),
+        "average_loss": _over_many(-lost, (trades - wins) * unit),
+        "exposure": totals[state.BARS_IN] / bars,
+        "trades": trades,
+        "commission": totals[state.COMMISSION] / unit,
+        "swap": totals[state.SWAP] / unit,
+        "skipped": totals[state.SKIPS],
     }

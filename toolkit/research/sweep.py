@@ -13,7 +13,7 @@ import numpy as np
 
 from toolkit.errors import BadInput, MissingPackage, must_be
 from toolkit.research.setup import FillAt, Setup, prepare, prepare_many
-from toolkit.research.sweep_engine import Job, Outcome, run_job, run_sets
+from toolkit.research.sweep_engine import Job, Outcome, run_job, run_sets, tiled
 from toolkit.research.sweep_result import HIGHER_IS_BETTER, SweepResult
 from toolkit.research.trial_count import count_sets
 from toolkit.strategy.params import unknown_param
@@ -276,7 +276,8 @@ def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], 
         workers = max(1, len(client.scheduler_info()["workers"]))
         shared = client.scatter(job, broadcast=True, hash=False)
         size = max(1, min(512, -(-len(job.sets) // (4 * workers))))
-        rows = [list(range(i, min(len(job.sets), i + size))) for i in range(0, len(job.sets), size)]
+        order = tiled(job.sets)
+        rows = [order[i : i + size] for i in range(0, len(order), size)]
         futures = {client.submit(run_sets, shared, r, pure=False): r for r in rows}
         try:
             with client.as_current():

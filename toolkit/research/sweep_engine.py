@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from toolkit.research.setup import Setup, plan_of, terms_of
 from toolkit.simulation import state
-from toolkit.simulation.run import Memory, Terms, run_loop
-from toolkit.strategy.columnar import ColumnCache, column_keys, evaluate
+from toolkit.simulation.run import Memory, Terms, run_totals
+from toolkit.strategy.cache import ColumnCache
+from toolkit.strategy.columnar import evaluate_set
 from toolkit.strategy.management import FEATURES
+from toolkit.strategy.sets import BoundSet, SetBinder
 from toolkit.strategy.spec import StrategySpec
 
-__all__ = ["KEPT", "Job", "Outcome", "run_job", "run_sets"]
+__all__ = ["KEPT", "Job", "Outcome", "run_job", "run_sets", "tiled"]
 
 Values = Mapping[str, Any]
 
@@ -39,7 +41,9 @@ KEPT = (
     state.BARS_IN,
     state.OPENING,
 )
-BLOCK = 512
+_KEPT = np.array(KEPT)
+BLOCK = 1024  # sets that share columns, at most
+TILE = 256  # sets whose columns fit the processor's cache
 MOST_DAILY_BYTES = 64 << 20
 
 
@@ -78,7 +82,7 @@ class Outcome:
     def put(self, row: int, memory: Memory, f: npt.NDArray[np.float64]) -> None:
         """Take the results of one run out of the loop's working memory."""
         w = memory.w
-        self.totals[row] = w[list(KEPT)]
+        w.take(_KEPT, out=self.totals[row])
         days = memory.part(state.DAILY_AT, int(w[state.DAYS]))
         self.final[row] = days[-1]
         self.daily[row] = (
@@ -100,13 +104,14 @@ def _every(days: npt.NDArray[np.int64], stride: int) -> npt.NDArray[np.int64]:
 
 
 class _Worker:
-    """One thread's cache, working memory and terms."""
+    """One thread's working memory and terms."""
 
     def __init__(self, job: Job, out: Outcome) -> None:
         self.job = job
         self.out = out
         self.terms: dict[int, Terms] = {}
         self.memory: dict[int, Memory] = {}
+        self.moments = np.zeros(state.WIDTH_F)
 
     def run(self, rows: Sequence[int], stop: threading.Event, tick: Callable[[int], None]) -> None:
         """Run sets, in blocks whose shared columns fit the budget."""
@@ -115,32 +120,37 @@ class _Worker:
         at = 0
         while at < len(rows) and not stop.is_set():
             cache = ColumnCache(job.setup.bars)
-            keys: list[list[int]] = []
+            binders: dict[int, SetBinder] = {}
+            block: list[BoundSet] = []
             uses: dict[int, int] = {}
             shared = 0
-            while at + len(keys) < len(rows) and len(keys) < BLOCK:
-                number, values = job.sets[rows[at + len(keys)]]
-                found = column_keys(job.specs[number], cache, values)
-                fresh = sum(uses.get(k, 0) == 1 for k in found)
-                if keys and shared + fresh > most:
+            while at + len(block) < len(rows) and len(block) < BLOCK:
+                number, values = job.sets[rows[at + len(block)]]
+                if number not in binders:
+                    binders[number] = SetBinder(job.specs[number], cache)
+                bound = binders[number].bind(values)
+                fresh = 0
+                for k in bound.keys:
+                    used = uses.get(k, 0)
+                    fresh += used == 1
+                    uses[k] = used + 1
+                if block and shared + fresh > most:
                     break
                 shared += fresh
-                for k in found:
-                    uses[k] = uses.get(k, 0) + 1
-                cache.retain(found)
-                keys.append(found)
-            for offset, mine in enumerate(keys):
+                cache.retain(bound.keys)
+                block.append(bound)
+            for offset, bound in enumerate(block):
                 if stop.is_set():
                     return
-                self._one(rows[at + offset], cache)
-                cache.release(mine)
+                self._one(rows[at + offset], bound, cache)
+                cache.release(bound.keys)
                 tick(1)
-            at += len(keys)
+            at += len(block)
 
-    def _one(self, row: int, cache: ColumnCache) -> None:
+    def _one(self, row: int, bound: BoundSet, cache: ColumnCache) -> None:
         number, values = self.job.sets[row]
         spec, setup = self.job.specs[number], self.job.setup
-        decisions = evaluate(spec, setup.bars, params=values, cache=cache, supports=FEATURES)
+        decisions = evaluate_set(spec, bound, cache, supports=FEATURES)
         plan = plan_of(decisions, setup)
         if "node" in spec.sizing:  # the risk itself is a parameter
             terms = terms_of(setup, spec.with_params(values), decisions.has_stop)
@@ -150,7 +160,8 @@ class _Worker:
                 self.terms[number] = terms_of(setup, spec, decisions.has_stop)
                 self.memory[number] = Memory(setup.prices, self.terms[number], full=False)
             terms, memory = self.terms[number], self.memory[number]
-        self.out.put(row, memory, run_loop(setup.prices, plan, terms, full=False, memory=memory).moments)
+        run_totals(setup.prices, plan, terms, memory, self.moments)
+        self.out.put(row, memory, self.moments)
 
 
 def run_sets(job: Job, rows: Sequence[int]) -> Outcome:
@@ -163,11 +174,32 @@ def run_sets(job: Job, rows: Sequence[int]) -> Outcome:
     return out
 
 
-def _shares(sets: int, threads: int) -> Iterator[range]:
-    """Contiguous shares, several a thread so that none waits long for another."""
-    size = max(1, min(BLOCK, -(-sets // threads)))
-    for start in range(0, sets, size):
-        yield range(start, min(sets, start + size))
+def tiled(sets: Sequence[tuple[int, Values]]) -> list[int]:
+    """Rows in an order in which neighbours share columns: small tiles of the grid, inside larger ones.
+
+    A grid read line by line comes back to a column only after a whole line, when it has long left the processor's cache.
+    """
+    if not sets:
+        return []
+    names = list(sets[0][1])
+    ranks = np.zeros((len(names), len(sets)), np.int64)
+    for axis, name in enumerate(names):
+        seen: dict[Any, int] = {}
+        ranks[axis] = [seen.setdefault(values[name], len(seen)) for _, values in sets]
+    side = max(2, round(TILE ** (1 / max(1, len(names)))))
+    numbers = np.array([number for number, _ in sets], np.int64)
+    return [
+        int(row) for row in np.lexsort((*ranks[::-1], *(ranks // side)[::-1], *(ranks // (2 * side))[::-1], numbers))
+    ]
+
+
+def _shares(rows: Sequence[int], threads: int) -> Iterator[Sequence[int]]:
+    """Contiguous shares, smaller towards the end so that no thread waits long for another."""
+    at = 0
+    while at < len(rows):
+        size = max(64, min(BLOCK, (len(rows) - at) // (2 * threads)))
+        yield rows[at : at + size]
+        at += size
 
 
 def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcome, bool]:
@@ -176,7 +208,7 @@ def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcom
     stop = threading.Event()
     if len(job.sets):  # compile and load kernels before threads ask for them at once
         _Worker(job, out).run(range(1), stop, tick)
-    shares = _shares(len(job.sets), threads)
+    shares = _shares(tiled(job.sets), threads)
     lock = threading.Lock()
 
     def work() -> None:

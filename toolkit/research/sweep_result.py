@@ -13,9 +13,8 @@ import numpy.typing as npt
 from toolkit.errors import BadInput, must_be
 from toolkit.market import money_digits
 from toolkit.research.setup import Setup
-from toolkit.research.stats import DEFINITIONS, STATISTICS, statistics
+from toolkit.research.stats import DEFINITIONS, STATISTICS, statistics_of_many
 from toolkit.research.sweep_engine import KEPT, Outcome
-from toolkit.simulation import state
 from toolkit.simulation.rates import closes
 from toolkit.strategy.spec import StrategySpec
 
@@ -84,14 +83,9 @@ class SweepResult:
         bars, days = len(ts), len(setup.prices.day_last)
         span = int(closes(setup.bars)[-1]) - int(ts[0])
         digits = money_digits(setup.account.currency)
-        columns: dict[str, list[Any]] = {name: [] for name in STATISTICS}
-        cells = [0] * state.WIDTH
-        kept, final, moments = out.totals.tolist(), out.final.tolist(), out.moments.tolist()
-        for row in self._rows.tolist():
-            for at, value in zip(KEPT, kept[row], strict=True):
-                cells[at] = value
-            for name, value in statistics(cells, moments[row], final[row], bars, days, span, digits).items():
-                columns[name].append(value)
+        kept = out.totals[self._rows].T
+        cells = dict(zip(KEPT, kept, strict=True))
+        columns = statistics_of_many(cells, out.moments[self._rows].T, out.final[self._rows], bars, days, span, digits)
         params = {name: [s[name] for s in self.sets] for name in self.axes}
         return pd.DataFrame({**params, **columns})
 

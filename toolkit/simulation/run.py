@@ -18,7 +18,7 @@ from toolkit.simulation.stretches_compiled import BLOCK_BITS
 if TYPE_CHECKING:
     from toolkit.market import Bars
 
-__all__ = ["Memory", "OpenTrade", "Plan", "Prices", "Run", "Terms", "arguments", "run_loop"]
+__all__ = ["Memory", "OpenTrade", "Plan", "Prices", "Run", "Terms", "arguments", "run_loop", "run_totals"]
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -286,21 +286,8 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, mem
         Working memory of an earlier run on the same prices, terms and ``full``; its outputs are overwritten.
     """
     memory = memory or Memory(prices, terms, full=full)
-    memory.begin(plan)
     f = np.zeros(state.WIDTH_F)
-    fixed = arguments(prices, plan, terms)
-    if plan.managed is None:
-        module = compiled_loop()
-        step, plain = module.simulate, module is loop
-    else:
-        plan.managed.begin()
-        module = compiled_managed_loop()
-        step, plain = module.simulate_managed, module is managed_loop
-    if plain:
-        _interpreted(step, fixed, memory, f)
-    else:
-        while step(*fixed, memory.w, f) == state.GROW:
-            memory.grow()
+    run_totals(prices, plan, terms, memory, f)
     w = memory.w
     k, m, n = (int(w[state.TRADES]), int(w[state.SKIPS]), int(w[state.BARS])) if full else (0, 0, 0)
     return Run(
@@ -311,6 +298,24 @@ def run_loop(prices: Prices, plan: Plan, terms: Terms, *, full: bool = True, mem
         w[: state.WIDTH],
         f,
     )
+
+
+def run_totals(prices: Prices, plan: Plan, terms: Terms, memory: Memory, moments: npt.NDArray[np.float64]) -> None:
+    """Simulate as `run_loop` does, leaving everything in the working memory and the moments in ``moments``."""
+    memory.begin(plan)
+    fixed = arguments(prices, plan, terms)
+    if plan.managed is None:
+        module = compiled_loop()
+        step, plain = module.simulate, module is loop
+    else:
+        plan.managed.begin()
+        module = compiled_managed_loop()
+        step, plain = module.simulate_managed, module is managed_loop
+    if plain:
+        _interpreted(step, fixed, memory, moments)
+        return
+    while step(*fixed, memory.w, moments) == state.GROW:
+        memory.grow()
 
 
 def _interpreted(simulate: Any, fixed: tuple[Any, ...], memory: Memory, f: npt.NDArray[np.float64]) -> None:

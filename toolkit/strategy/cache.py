@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toolkit.market import Bars
 
 Column = NDArray[Any]
+KINDS = {"f8": np.float64, "i1": np.int8, "u1": np.uint8, "i4": np.int32}
 _TIMES = ("time", "day", "minute", "weekday")
 
 
@@ -38,26 +39,35 @@ class ColumnCache:
         self._columns: dict[int, Column] = {}
         self._uses: dict[int, int] = {}
         self._made: set[int] = set()
-        self._pool: dict[str, list[Column]] = {"f8": [], "i1": []}
+        self._pool: dict[str, list[Column]] = {kind: [] for kind in KINDS}
         self._never: Column | None = None
         self._higher: dict[str, Aggregation] = {}
 
     def keys(self, graph: Graph, binding: Binding, fresh: bool = False) -> list[int]:
         """Return, per node, the number of its column: equal numbers mean equal columns."""
-        ids = self._ids
+        if fresh:
+            ids = self._ids
+            return [ids.setdefault(("block", len(ids), index), len(ids)) for index in range(len(graph.nodes))]
         result: list[int] = []
-        for index, (node, shape) in enumerate(zip(graph.nodes, graph.shapes, strict=True)):
-            key: Any
-            if fresh:
-                key = ("block", len(ids), index)
-            elif shape.scalar:
-                key = ("scalar", repr(binding.scalars[index]))
-            elif shape.step is None:
-                key = (node.op, *(result[a] if isinstance(a, int) else a for a in node.args))
-            else:
-                key = (node.op, *(result[c] for c in shape.columns), "|", *binding.bound[index])
-            result.append(ids.setdefault(key, len(ids)))
+        for index in range(len(graph.nodes)):
+            result.append(self.key(graph, index, binding.scalars, binding.bound, result))
         return result
+
+    def key(self, graph: Graph, index: int, scalars: list[Any], bound: list[Any], keys: list[int]) -> int:
+        """Return the number of one node's column, those of its inputs being known."""
+        node, shape = graph.nodes[index], graph.shapes[index]
+        key: Any
+        if shape.scalar:
+            key = ("scalar", repr(scalars[index]))
+        elif shape.step is None:
+            key = (node.op, *(keys[a] if isinstance(a, int) else a for a in node.args))
+        else:
+            key = (node.op, *(keys[c] for c in shape.columns), "|", *bound[index])
+        return self._ids.setdefault(key, len(self._ids))
+
+    def number(self, key: tuple[Any, ...]) -> int:
+        """Return the number of a column that is no node's own, by what it is computed from."""
+        return self._ids.setdefault(key, len(self._ids))
 
     def retain(self, keys: list[int]) -> None:
         """Count one more user of each column."""
@@ -76,7 +86,7 @@ class ColumnCache:
             column = self._columns.pop(key, None)
             if column is not None and key in self._made:
                 self._made.discard(key)
-                self._pool["f8" if column.dtype == np.float64 else "i1"].append(column)
+                self._pool[column.dtype.str[1:]].append(column)
 
     def get(self, key: int) -> Column | None:
         """Return a column if it is there."""
@@ -114,9 +124,9 @@ class ColumnCache:
     def buffer(self, kind: str, clock: str = BASE) -> Column:
         """Return memory for a new column; its content is undefined."""
         if clock:
-            return np.empty(self.rows(clock), np.float64 if kind == "f8" else np.int8)
+            return np.empty(self.rows(clock), KINDS[kind])
         pool = self._pool[kind]
-        return pool.pop() if pool else np.empty(self.length, np.float64 if kind == "f8" else np.int8)
+        return pool.pop() if pool else np.empty(self.length, KINDS[kind])
 
     def never(self) -> Column:
         """Return a condition that is false on every bar."""

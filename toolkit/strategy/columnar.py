@@ -13,11 +13,12 @@ from toolkit.errors import StrategyError, must_be
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
 from toolkit.strategy import kernels, management
 from toolkit.strategy.cache import ColumnCache
-from toolkit.strategy.expressions import BASE
 from toolkit.strategy.management import Management
-from toolkit.strategy.packing import col_pack, col_points, col_stop_points
+from toolkit.strategy.node_run import NodeRun, States
+from toolkit.strategy.packing import col_pack
 from toolkit.strategy.params import Value
 from toolkit.strategy.plan import Binding, bind, state_sizes
+from toolkit.strategy.sets import BoundSet
 from toolkit.strategy.spec import ROOTS, StrategySpec
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ def evaluate(
     return decisions
 
 
-def column_keys(spec: StrategySpec, cache: ColumnCache, params: Mapping[str, Value] | None = None) -> list[int]:
-    """Return the numbers of the columns a set needs, for `ColumnCache.retain` and `ColumnCache.release`."""
-    values = spec.values if params is None else {**spec.values, **params}
-    return cache.keys(spec.graph, bind(spec.graph, values))
+def evaluate_set(spec: StrategySpec, bound: BoundSet, cache: ColumnCache, supports: Iterable[str] = ()) -> Decisions:
+    """Evaluate one bound parameter set of a sweep on the bars of its cache; equal to `evaluate` with its values."""
+    management.refuse_unsupported(spec.features, supports, spec.name)
+    return _decide(spec, cache, bound.binding, False, cache.bars.instrument, None, bound=bound)
 
 
 def advance(
@@ -125,20 +126,9 @@ def advance(
     held = np.array(flat, np.float64)
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
     decisions = _decide(
-        spec, ColumnCache(bars, shared=False), binding, frame, main.instrument, _States(sizes, held), every=True
+        spec, ColumnCache(bars, shared=False), binding, frame, main.instrument, States(sizes, held), every=True
     )
     return decisions, pack_state(spec, held.tolist())
-
-
-class _States:
-    """The state of every node as views into one flat array."""
-
-    def __init__(self, sizes: list[tuple[int, int]], flat: Column) -> None:
-        self.views: list[tuple[Column, Column]] = []
-        at = 0
-        for scalars, buffer in sizes:
-            self.views.append((flat[at : at + scalars], flat[at + scalars : at + scalars + buffer]))
-            at += scalars + buffer
 
 
 def _decide(
@@ -147,8 +137,9 @@ def _decide(
     binding: Binding,
     frame: bool,
     instrument: Instrument,
-    states: _States | None,
+    states: States | None,
     every: bool = False,
+    bound: BoundSet | None = None,
 ) -> Decisions:
     stop, target = spec.protection["stop"], spec.protection["target"]
     wanted = list(spec.roots.values())
@@ -156,14 +147,8 @@ def _decide(
     wanted += management.nodes(spec.management)
     if frame or every:
         wanted += list(spec.named.values())
-    run = _Run(spec, store, binding, states, wanted if not every else range(len(spec.graph.nodes)))
-    n = store.length
-    conditions = [run.column(spec.roots[r]) if r in spec.roots else store.never() for r in ROOTS]
-    code = np.empty(n, np.uint8)
-    if kernels.available():
-        kernels.get("pack")(*conditions, code)
-    else:
-        _plain_pack(conditions, code)
+    run = NodeRun(spec, store, binding, states, wanted if not every else range(len(spec.graph.nodes)), bound)
+    code = run.shared(("code",), "u1", lambda out: _pack(spec, run, out))
     has_stop = stop["kind"] != "none"
     stop_points = np.zeros(1, np.int32)
     scale, per_pip = instrument.scale, instrument.points_per_pip
@@ -199,119 +184,17 @@ def _decide(
     return Decisions(code, stop_points, target_points, rr, named, has_stop, managed)
 
 
+def _pack(spec: StrategySpec, run: NodeRun, code: Column) -> None:
+    conditions = [run.column(spec.roots[r]) if r in spec.roots else run.store.never() for r in ROOTS]
+    if kernels.available():
+        kernels.get("pack")(*conditions, code)
+    else:
+        _plain_pack(conditions, code)
+
+
 def _plain_pack(conditions: list[Column], code: Column) -> None:
     long, short, leave_long, leave_short = (c == 2 for c in conditions)
     code[:] = leave_long * 4 + leave_short * 8 + (long & ~short & ~leave_long) * 1 + (short & ~long & ~leave_short) * 2
 
 
-class _Run:
-    """One evaluation: computes the nodes that are needed, in order, sharing columns through the store."""
-
-    def __init__(
-        self, spec: StrategySpec, store: ColumnCache, binding: Binding, states: _States | None, wanted: Any
-    ) -> None:
-        self.graph = spec.graph
-        self.store = store
-        self.binding = binding
-        self.states = states
-        self.keys = store.keys(spec.graph, binding, states is not None)
-        self.columns: dict[int, Column] = {}
-        kept = list(wanted)
-        needed = self.graph.needed(kept)
-        # a caller's own columns are given back after their last reader; shared ones live by the store's counts
-        left = self._readers(needed, kept) if not store.shared and states is None else None
-        for index, shape in enumerate(self.graph.shapes):
-            if needed[index] and not shape.scalar:
-                self._compute(index)
-                if left is not None:
-                    self._give_back(shape.columns, left)
-
-    def _readers(self, needed: list[bool], kept: list[int]) -> dict[int, int]:
-        left: dict[int, int] = {}
-        for index, shape in enumerate(self.graph.shapes):
-            if needed[index]:
-                for child in shape.columns:
-                    left[self.keys[child]] = left.get(self.keys[child], 0) + 1
-        for index in kept:
-            left[self.keys[index]] = left.get(self.keys[index], 0) + 1
-        return left
-
-    def _give_back(self, children: tuple[int, ...], left: dict[int, int]) -> None:
-        for child in children:
-            key = self.keys[child]
-            left[key] -= 1
-            if not left[key]:
-                self.columns.pop(child, None)
-                self.store.release([key])
-
-    def column(self, index: int, clock: str = BASE) -> Column:
-        """Return a node as a column, a scalar spread over all bars."""
-        shape = self.graph.shapes[index]
-        if shape.scalar:
-            dtype = np.float64 if shape.kind == "f8" else np.int8
-            return np.full(self.store.rows(clock), self.binding.scalars[index], dtype)
-        return self.columns[index]
-
-    def points(self, index: int, scale: int, per_pip: int | None) -> NDArray[np.int32]:
-        """Return a distance node in points (rounded up to whole pips with ``per_pip``)."""
-        shape = self.graph.shapes[index]
-        if shape.scalar:
-            value = self.binding.scalars[index]
-            whole = (
-                points_from_distance(value, scale)
-                if per_pip is None
-                else stop_points_from_distance(value, scale, per_pip)
-            )
-            return np.array([whole], np.int32)
-        out = np.empty(self.store.length, np.int32)
-        column = self.columns[index]
-        if per_pip is None:
-            (kernels.get("points") if kernels.available() else col_points)(column, scale, out)
-        else:
-            (kernels.get("stop_points") if kernels.available() else col_stop_points)(column, scale, per_pip, out)
-        return out
-
-    def done(self) -> None:
-        """Give back the columns nobody needs any more."""
-        self.columns.clear()
-
-    def _compute(self, index: int) -> None:
-        key = self.keys[index]
-        found = self.store.get(key)
-        if found is None:
-            found = self._fresh(index)
-            self.store.put(key, found, made=self._made(index))
-        self.columns[index] = found
-
-    def _made(self, index: int) -> bool:
-        shape = self.graph.shapes[index]
-        return shape.step is not None and not shape.clock
-
-    def _fresh(self, index: int) -> Column:
-        node, shape = self.graph.nodes[index], self.graph.shapes[index]
-        if node.op == "field":
-            return self.store.field(*node.args)
-        step = shape.step
-        if node.op == "resampled":
-            return self.store.higher_field(*node.args)
-        if step is None:
-            source = shape.columns[0]
-            return self.store.held(self.graph.shapes[source].clock, self.columns[source])
-        out = self.store.buffer(step.out, shape.clock)
-        scalars = self.binding.scalars
-        if step.elementwise:
-            mix = "".join("s" if self.graph.shapes[c].scalar else "a" for c in shape.columns)
-            operands = [scalars[c] if m == "s" else self.columns[c] for c, m in zip(shape.columns, mix, strict=True)]
-            kernels.run_elementwise(step, operands, mix, out)
-            return out
-        bound = self.binding.bound[index]
-        if self.states is None:
-            state = np.array(step.state, np.float64)
-            w = np.full(step.buffer(*bound) if step.buffer is not None else 0, step.fill, np.float64)
-        else:
-            state, w = self.states.views[index]
-        kernels.run_stateful(step, [self.column(c, shape.clock) for c in shape.columns], bound, state, w, out)
-        return out
-
-
-__all__ = ["ColumnCache", "Decisions", "advance", "col_pack", "evaluate"]
+__all__ = ["ColumnCache", "Decisions", "advance", "col_pack", "evaluate", "evaluate_set"]

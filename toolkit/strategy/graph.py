@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import toolkit.strategy.indicators  # noqa: F401  registers every node type
@@ -13,6 +14,8 @@ from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.registry import STEPS, Step, get_step
 
 HOLDS = ("hold", "hold_logic")
+AVERAGES = ("ema", "wilder")  # one arithmetic, two weights
+CROSSINGS = ("crossed_above", "crossed_below")
 
 
 class Node(NamedTuple):
@@ -64,6 +67,35 @@ class Graph:
     def clocks(self) -> tuple[str, ...]:
         """The higher timeframes that are read, sorted."""
         return tuple(sorted({shape.clock for shape in self.shapes if shape.clock}))
+
+    def order(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], dict[int, tuple[int, ...]]]:
+        """Return the columns to compute for ``wanted``, in order, and for some of them those that go in one pass.
+
+        Averages that do not depend on each other stand side by side, and so do the two directions of a crossing.
+        """
+        found = self._orders.get(wanted)
+        if found is None:
+            found = self._orders[wanted] = self._ordered(wanted)
+        return found
+
+    @cached_property
+    def _orders(self) -> dict[tuple[int, ...], tuple[tuple[int, ...], dict[int, tuple[int, ...]]]]:
+        return {}
+
+    def _ordered(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], dict[int, tuple[int, ...]]]:
+        needed = self.needed(wanted)
+        depth: list[int] = []
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for index, (node, shape) in enumerate(zip(self.nodes, self.shapes, strict=True)):
+            own = node.op in AVERAGES and not shape.scalar
+            depth.append(max((depth[c] for c in shape.columns), default=0) + own)
+            if needed[index] and own:
+                alike.setdefault(("average", shape.clock, depth[index]), []).append(index)
+            elif needed[index] and node.op in CROSSINGS and not shape.scalar:
+                alike.setdefault(("crossing", shape.columns), []).append(index)
+        ranked = sorted((depth[i], node.op not in AVERAGES, i) for i, node in enumerate(self.nodes))
+        order = tuple(i for _, _, i in ranked if needed[i] and not self.shapes[i].scalar)
+        return order, {i: tuple(group) for group in alike.values() if len(group) > 1 for i in group}
 
     def needed(self, roots: Iterable[int]) -> list[bool]:
         """Return, per node, whether one of the roots depends on it."""

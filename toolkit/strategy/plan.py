@@ -15,21 +15,26 @@ if TYPE_CHECKING:
     from toolkit.strategy.spec import StrategySpec
 
 
-def scalar_values(graph: Graph, values: Mapping[str, Value]) -> list[Any]:
-    """Return the value of each node that is the same on every bar (float, or int 0/2 for conditions), else None."""
-    found: list[Any] = []
-    for node, shape in zip(graph.nodes, graph.shapes, strict=True):
-        if not shape.scalar:
-            found.append(None)
-        elif node.op == "lit":
-            word = node.args[0]
-            found.append((2 if word else 0) if isinstance(word, bool) else float(word))
-        elif node.op == "param":
-            found.append(float(values[node.args[0]]))
-        else:
-            assert shape.step is not None
-            found.append(shape.step.fn(*(found[c] for c in shape.columns)))
-    return found
+def scalar_value(graph: Graph, index: int, values: Mapping[str, Value], scalars: list[Any]) -> Any:
+    """Return a node's value if it is the same on every bar (float, or int 0/2 for conditions), else None."""
+    node, shape = graph.nodes[index], graph.shapes[index]
+    if not shape.scalar:
+        return None
+    if node.op == "lit":
+        word = node.args[0]
+        return (2 if word else 0) if isinstance(word, bool) else float(word)
+    if node.op == "param":
+        return float(values[node.args[0]])
+    assert shape.step is not None
+    return shape.step.fn(*(scalars[c] for c in shape.columns))
+
+
+def bind_node(graph: Graph, index: int, scalars: list[Any]) -> tuple[Any, ...]:
+    """Return the derived settings of a node with memory; impossible ones (a window of 0) are refused here."""
+    shape = graph.shapes[index]
+    if shape.step is None or shape.step.elementwise:
+        return ()
+    return tuple(shape.step.bind(*(scalars[s] for s in shape.settings)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,18 @@ class Binding:
     bound: list[tuple[Any, ...]]
 
 
+def scalar_values(graph: Graph, values: Mapping[str, Value]) -> list[Any]:
+    """Return the value of each node that is the same on every bar, None for the others."""
+    scalars: list[Any] = []
+    for index in range(len(graph.nodes)):
+        scalars.append(scalar_value(graph, index, values, scalars))
+    return scalars
+
+
 def bind(graph: Graph, values: Mapping[str, Value]) -> Binding:
     """Bind parameter values; impossible settings (a window of 0) are refused here."""
     scalars = scalar_values(graph, values)
-    bound: list[tuple[Any, ...]] = []
-    for shape in graph.shapes:
-        if shape.step is None or shape.step.elementwise:
-            bound.append(())
-        else:
-            bound.append(tuple(shape.step.bind(*(scalars[s] for s in shape.settings))))
-    return Binding(scalars, bound)
+    return Binding(scalars, [bind_node(graph, index, scalars) for index in range(len(graph.nodes))])
 
 
 def state_sizes(graph: Graph, binding: Binding) -> list[tuple[int, int]]:

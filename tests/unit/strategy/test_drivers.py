@@ -14,6 +14,7 @@ import toolkit.strategy as st
 from toolkit.errors import SpecError, StrategyError
 from toolkit.market import Bars
 from toolkit.strategy import columnar, kernels
+from toolkit.strategy.sets import SetBinder
 
 NUMBERS: list[Callable[..., Any]] = [
     lambda b, a, c, n: a + c,
@@ -227,15 +228,16 @@ def test_a_sweep_shares_columns_and_frees_them(bars: Bars, ema_cross: type[st.Se
     spec = st.StrategySpec.from_strategy(ema_cross())
     sets = [spec.with_params(fast=f, slow=s) for f in (5, 6, 7) for s in (20, 30)]
     cache = st.ColumnCache(bars)
-    plans = [columnar.column_keys(s, cache) for s in sets]
-    for keys in plans:
-        cache.retain(keys)
-    emas = {k for keys in plans for k in keys}
-    assert len(emas) < sum(len(set(keys)) for keys in plans)
-    for one, keys in zip(sets, plans, strict=True):
-        shared = st.evaluate(one, bars, cache=cache)
+    binder = SetBinder(spec, cache)
+    plans = [binder.bind(s.values) for s in sets]
+    for bound in plans:
+        cache.retain(bound.keys)
+    emas = {k for bound in plans for k in bound.keys}
+    assert len(emas) < sum(len(set(bound.keys)) for bound in plans)
+    for one, bound in zip(sets, plans, strict=True):
+        shared = columnar.evaluate_set(spec, bound, cache)
         assert np.array_equal(shared.code, st.evaluate(one, bars).code)
-        cache.release(keys)
+        cache.release(bound.keys)
     assert cache.columns_held == 0
 
 
