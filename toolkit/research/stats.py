@@ -95,7 +95,9 @@ def statistics(
 
 
 def _over_many(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.divide(a, b, out=np.full(len(a), math.nan), where=b != 0)
+    out = np.full(len(a), math.nan)
+    np.divide(a, b, out=out, where=b != 0)
+    return out
 
 
 def statistics_of_many(

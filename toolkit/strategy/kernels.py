@@ -258,10 +258,7 @@ def get(name: str, mix: str = "") -> Callable[..., Any]:
         from numba import njit
 
         step = STEPS.get(name)
-        if step is not None and step.source:
-            module = load_module(user_source(step), "user")
-        else:
-            module = _columns()
+        module = load_module(user_source(step), "user") if step is not None and step.source else _columns()
         if step is None:  # noqa: SIM108
             signature = _tail_signature(name)
         else:
