@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.clock import from_ns, to_ns
 from toolkit.errors import BadInput, must_be
 from toolkit.market.exact import Ints
 
@@ -150,6 +151,13 @@ def day_ids(ts: Ints, clock: PlatformClock | str = UTC_CLOCK) -> Ints:
 def day_starts(days: Ints, clock: PlatformClock | str = UTC_CLOCK) -> Ints:
     """Return the first UTC moment (ns) of each platform day given by `day_ids`."""
     return find_clock(clock).first_utc(np.asarray(days, dtype=np.int64) * _DAY_NS)
+
+
+def day_span(moment: datetime, clock: PlatformClock | str = UTC_CLOCK) -> tuple[datetime, datetime]:
+    """Return the first moment (UTC) of the platform's day a moment lies in, and that of the next day."""
+    day = day_ids(np.array([to_ns(moment)], dtype=np.int64), clock)[0]
+    first, after = day_starts(np.array([day, day + 1], dtype=np.int64), clock)
+    return from_ns(int(first)), from_ns(int(after))
 
 
 @cache

@@ -16,6 +16,7 @@ from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.managed.plan import lay_out
 from toolkit.simulation.rates import value_columns
+from toolkit.simulation.rules import OUTSIDE_HOURS
 from toolkit.simulation.run import Plan, Prices, Terms
 from toolkit.strategy.columnar import Decisions
 from toolkit.strategy.sections import Lots
@@ -40,6 +41,7 @@ class Setup:
     fill_at: FillAt
     prices: Prices
     value: Int64
+    outside_hours: npt.NDArray[np.bool_] | None = None
 
 
 def last_bars_of_days(ts: Int64, day_end: str) -> Int64:
@@ -79,7 +81,15 @@ def prepare(
     account = account or PaperAccount()
     value = value_columns(bars, account.currency, conversion)
     prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
-    return Setup(bars, account, guards or Guards(), fill_at, prices, value)
+    guards = guards or Guards()
+    return Setup(bars, account, guards, fill_at, prices, value, _outside_hours(bars, guards))
+
+
+def _outside_hours(bars: Bars, guards: Guards) -> npt.NDArray[np.bool_] | None:
+    """Whether the decision of each bar, carried out at the next open, falls outside the guards' hours."""
+    if guards.trading_hours is None:
+        return None
+    return ~guards.trading_hours.allowed(np.append(bars.ts[1:], bars.ts[-1] + bars.timeframe.ns))
 
 
 def prepare_many(
@@ -115,7 +125,10 @@ def plan_of(decisions: Decisions, setup: Setup) -> Plan:
             )
         bars = setup.bars
         managed = lay_out(decisions.management, bars.ts, bars.timeframe.ns, bars.instrument.points_per_pip)
-    return Plan(decisions.code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0, managed)
+    code = decisions.code
+    if setup.outside_hours is not None:
+        code = np.where(setup.outside_hours, code | OUTSIDE_HOURS, code).astype(np.uint8)
+    return Plan(code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0, managed)
 
 
 def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:
@@ -140,6 +153,11 @@ def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:
         max_open=guards.max_open_per_symbol or 0,
         cooldown_bars=guards.cooldown_bars,
         max_spread_points=guards.max_spread_points(instrument.points_per_pip),
+        drawdown_ppm=guards.drawdown_ppm,
+        max_losses=guards.max_consecutive_losses or 0,
+        max_open_run=guards.max_open or 0,
+        max_lots_steps=guards.max_steps(instrument.volume_step),
+        exposure_centi=guards.exposure_centi,
         at_close=setup.fill_at == "close",
         stop_required=has_stop,
     )

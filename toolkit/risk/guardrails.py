@@ -1,12 +1,7 @@
-"""Guardrails: rules that may deny an entry, never an exit.
+"""The guardrails of a run or an account, as one record: rules that may deny an entry, never an exit.
 
-The arithmetic is scalar integer functions, called plainly by the live path and compiled into the backtest loop, so
-that a guard denies the same entries in both. Money is minor units of the account currency; a limit of 0 switches a
-guard off.
-
-Guards are asked at the moment an entry would be made: the open of a bar, after the exits of the same open. Equity
-includes open profit. The day's base is the equity at the first bar open of the platform's day, before anything
-happens at that open.
+Their arithmetic is in `toolkit.risk.guard_rules`, called plainly by the live path and compiled into the backtest loop, so
+that a guard denies the same entries in both.
 """
 
 from __future__ import annotations
@@ -16,92 +11,23 @@ from decimal import Decimal
 from typing import Any
 
 from toolkit.errors import BadInput, must_be
+from toolkit.risk import guard_rules as rules
+from toolkit.risk.trading_hours import TradingHours
 
-__all__ = [
-    "COOLDOWN",
-    "DAILY_LOSS",
-    "GUARD_REASONS",
-    "MAX_OPEN",
-    "MAX_SPREAD",
-    "Guards",
-    "cooldown_active",
-    "daily_loss_reached",
-    "entry_denied",
-    "max_open_reached",
-    "spread_too_wide",
-]
+__all__ = ["GUARD_REASONS", "Guards"]
 
-_PPM = 1_000_000
-
-# why a guard denied an entry; the codes continue those of toolkit.simulation.rules.SKIP_REASONS
-DAILY_LOSS = 16
-MAX_OPEN = 17
-COOLDOWN = 18
-MAX_SPREAD = 19
 GUARD_REASONS = {
-    DAILY_LOSS: "guard_daily_loss",
-    MAX_OPEN: "guard_max_open_per_symbol",
-    COOLDOWN: "guard_cooldown",
-    MAX_SPREAD: "guard_max_spread",
+    rules.DAILY_LOSS: "guard_daily_loss",
+    rules.MAX_OPEN: "guard_max_open_per_symbol",
+    rules.COOLDOWN: "guard_cooldown",
+    rules.MAX_SPREAD: "guard_max_spread",
+    rules.DRAWDOWN: "guard_drawdown",
+    rules.LOSING_STREAK: "guard_losing_streak",
+    rules.MAX_OPEN_RUN: "guard_max_open",
+    rules.MAX_LOTS: "guard_max_lots",
+    rules.MAX_EXPOSURE: "guard_max_exposure",
+    rules.TRADING_HOURS: "guard_trading_hours",
 }
-
-
-def daily_loss_reached(day_base: int, equity: int, limit_ppm: int) -> bool:
-    """Whether equity has lost ``limit_ppm`` millionths of the day's base or more; exact, never rounded."""
-    if limit_ppm <= 0:
-        return False
-    loss = day_base - equity
-    if day_base <= 0 or loss >= day_base:
-        return True
-    if loss <= 0:
-        return False
-    # loss * 10**6 >= base * ppm, split so that no product passes 63 bits for any base below 2**62
-    whole = (day_base // _PPM) * limit_ppm
-    rest = (day_base % _PPM) * limit_ppm
-    need = whole + (rest + _PPM - 1) // _PPM
-    return loss >= need
-
-
-def cooldown_active(bars_since_exit: int, cooldown_bars: int) -> bool:
-    """Whether the bar lies within ``cooldown_bars`` bars after the bar of the last exit (that bar itself included).
-
-    ``bars_since_exit`` is the index of the entry's bar minus that of the exit's bar; negative when there was no exit
-    yet.
-    """
-    return cooldown_bars > 0 and 0 <= bars_since_exit <= cooldown_bars
-
-
-def max_open_reached(open_positions: int, limit: int) -> bool:
-    """Whether the symbol already holds as many positions of the run as allowed."""
-    return limit > 0 and open_positions >= limit
-
-
-def spread_too_wide(spread_points: int, limit_points: int) -> bool:
-    """Whether the spread at the entry's quote is above the limit."""
-    return limit_points > 0 and spread_points > limit_points
-
-
-def entry_denied(
-    day_base: int,
-    equity: int,
-    daily_loss_ppm: int,
-    open_positions: int,
-    max_open: int,
-    bars_since_exit: int,
-    cooldown_bars: int,
-    spread_points: int,
-    max_spread_points: int,
-) -> int:
-    """First guard that denies the entry, as a code (0: none), in the fixed order daily loss, open, cooldown, spread."""
-    if daily_loss_reached(day_base, equity, daily_loss_ppm):
-        return DAILY_LOSS
-    if max_open_reached(open_positions, max_open):
-        return MAX_OPEN
-    if cooldown_active(bars_since_exit, cooldown_bars):
-        return COOLDOWN
-    if spread_too_wide(spread_points, max_spread_points):
-        return MAX_SPREAD
-    return 0
 
 
 def _percent(name: str, value: Any) -> Decimal | None:
@@ -121,20 +47,49 @@ def _count(name: str, value: Any, smallest: int) -> int:
     return value
 
 
+def _decimal(name: str, value: Any, digits: int) -> Decimal | None:
+    if value is None:
+        return None
+    number = Decimal(str(value))
+    if not (number.is_finite() and number > 0 and number == number.quantize(Decimal(1).scaleb(-digits))):
+        raise BadInput(must_be(name, f"above 0 with at most {digits} decimals", value, "leave it out for no limit"))
+    return number.normalize()
+
+
+def _limit(name: str, value: Any) -> int | None:
+    return None if value is None else _count(name, value, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Guards:
     """The guardrails of a run; the same object serves a backtest, a sea trial and a live run.
 
+    Every limit is None (off) when left out. Equity includes open profit. In a backtest and live alike guards are asked at the
+    moment an entry would be made.
+
     Parameters
     ----------
     daily_loss_percent
-        Deny entries once equity, open profit included, is this many percent below the day's base; None: off.
-    max_open_per_symbol
-        Deny an entry while the run holds this many positions in the symbol; None: off.
+        Deny entries, to the end of the platform's day, once equity is this many percent below the day's first.
+    max_open_per_symbol, max_open
+        Deny an entry while this many positions are open in the symbol, or in all.
     cooldown_bars
         Deny entries on this many bars after the bar of the last exit in the symbol; 0: off.
     max_spread_pips
-        Deny an entry while the spread is wider; None: off.
+        Deny an entry while the spread is wider.
+    drawdown_percent
+        Deny entries, until somebody resets it, once equity is this many percent below the highest equity at the start
+        of any day so far.
+    max_consecutive_losses
+        Deny entries, to the end of the platform's day, after this many losing trades in a row on that day.
+    max_lots
+        Deny an entry that would bring the open volume in the symbol above this many lots.
+    max_exposure
+        Deny an entry that would bring the notional value of all open positions above this many times equity.
+    trading_hours
+        Allow entries only in these hours, for example ``"Mon-Fri 08:00-20:00 Europe/London"``.
+    max_quote_age_seconds
+        Live only: deny an entry when the platform's quote is older. A backtest's quote is never old.
 
     Raises
     ------
@@ -146,6 +101,13 @@ class Guards:
     max_open_per_symbol: int | None = None
     cooldown_bars: int = 0
     max_spread_pips: Decimal | None = None
+    drawdown_percent: Decimal | None = None
+    max_open: int | None = None
+    max_consecutive_losses: int | None = None
+    max_lots: Decimal | None = None
+    max_exposure: Decimal | None = None
+    trading_hours: TradingHours | None = None
+    max_quote_age_seconds: Decimal | None = None
 
     def __init__(
         self,
@@ -153,35 +115,65 @@ class Guards:
         max_open_per_symbol: int | None = None,
         cooldown_bars: int = 0,
         max_spread_pips: Decimal | float | str | None = None,
+        *,
+        drawdown_percent: Decimal | float | str | None = None,
+        max_open: int | None = None,
+        max_consecutive_losses: int | None = None,
+        max_lots: Decimal | float | str | None = None,
+        max_exposure: Decimal | float | str | None = None,
+        trading_hours: TradingHours | str | None = None,
+        max_quote_age_seconds: Decimal | float | str | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "daily_loss_percent", _percent("daily_loss_percent", daily_loss_percent))
-        put(
-            self,
-            "max_open_per_symbol",
-            None if max_open_per_symbol is None else _count("max_open_per_symbol", max_open_per_symbol, 1),
-        )
+        put(self, "max_open_per_symbol", _limit("max_open_per_symbol", max_open_per_symbol))
         put(self, "cooldown_bars", _count("cooldown_bars", cooldown_bars, 0))
         spread = None if max_spread_pips is None else Decimal(str(max_spread_pips))
         if spread is not None and not (spread.is_finite() and spread > 0):
             raise BadInput(must_be("max_spread_pips", "above 0", max_spread_pips, "leave it out for no limit"))
         put(self, "max_spread_pips", spread)
+        put(self, "drawdown_percent", _percent("drawdown_percent", drawdown_percent))
+        put(self, "max_open", _limit("max_open", max_open))
+        put(self, "max_consecutive_losses", _limit("max_consecutive_losses", max_consecutive_losses))
+        put(self, "max_lots", _decimal("max_lots", max_lots, 8))
+        put(self, "max_exposure", _decimal("max_exposure", max_exposure, 2))
+        hours = TradingHours(trading_hours) if isinstance(trading_hours, str) else trading_hours
+        put(self, "trading_hours", hours)
+        put(self, "max_quote_age_seconds", _decimal("max_quote_age_seconds", max_quote_age_seconds, 3))
 
     @property
     def daily_loss_ppm(self) -> int:
         """Daily loss limit in millionths of the day's base, 0 when off."""
         return 0 if self.daily_loss_percent is None else int(self.daily_loss_percent * 10_000)
 
+    @property
+    def drawdown_ppm(self) -> int:
+        """Drawdown limit in millionths of the peak, 0 when off."""
+        return 0 if self.drawdown_percent is None else int(self.drawdown_percent * 10_000)
+
+    @property
+    def exposure_centi(self) -> int:
+        """Largest notional value in hundredths of equity, 0 when off."""
+        return 0 if self.max_exposure is None else int(self.max_exposure * 100)
+
     def max_spread_points(self, points_per_pip: int) -> int:
         """Spread limit in whole points (rounded down, at least 1), 0 when off."""
         return 0 if self.max_spread_pips is None else max(1, int(self.max_spread_pips * points_per_pip))
 
+    def max_steps(self, volume_step: Decimal) -> int:
+        """Volume limit in whole steps of the instrument, 0 when off; -1, which denies every entry, when it is below one."""
+        return 0 if self.max_lots is None else int(self.max_lots / volume_step) or -1
+
     def facts(self) -> dict[str, Any]:
-        """Canonical JSON-able form, stored with a version."""
+        """Canonical JSON-able form, stored with a version; limits that later toolkits added appear only when set."""
         out: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            out[f.name] = str(value) if isinstance(value, Decimal) else value
+            if value is None and f.name not in _FIRST_FIELDS:
+                continue
+            if isinstance(value, TradingHours):
+                value = value.text
+            out[f.name] = format(value, "f") if isinstance(value, Decimal) else value
         return out
 
     @classmethod
@@ -195,12 +187,20 @@ class Guards:
     def at_least_as_tight_as(self, other: Guards) -> bool:
         """Whether these guards deny all that the other ones deny (a live run may only tighten its version's)."""
 
-        def tighter(mine: Decimal | int | None, theirs: Decimal | int | None) -> bool:
-            return theirs is None or (mine is not None and mine <= theirs)
+        def tighter(name: str) -> bool:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            return theirs is None or (mine is not None and bool(mine <= theirs))
 
-        return (
-            tighter(self.daily_loss_percent, other.daily_loss_percent)
-            and tighter(self.max_open_per_symbol, other.max_open_per_symbol)
-            and self.cooldown_bars >= other.cooldown_bars
-            and tighter(self.max_spread_pips, other.max_spread_pips)
+        hours = other.trading_hours is None or (
+            self.trading_hours is not None and self.trading_hours.within(other.trading_hours)
         )
+        return (
+            hours and self.cooldown_bars >= other.cooldown_bars and all(tighter(name) for name in _SMALLER_IS_TIGHTER)
+        )
+
+
+_FIRST_FIELDS = frozenset({"daily_loss_percent", "max_open_per_symbol", "cooldown_bars", "max_spread_pips"})
+_SMALLER_IS_TIGHTER = (
+    "daily_loss_percent", "max_open_per_symbol", "max_spread_pips", "drawdown_percent", "max_open",
+    "max_consecutive_losses", "max_lots", "max_exposure", "max_quote_age_seconds",
+)  # fmt: skip

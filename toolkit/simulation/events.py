@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.risk.guardrails import entry_denied
+from toolkit.risk.guard_rules import entry_denied, holds_on, volume_denied
 from toolkit.simulation.rules import (
     NO_EXIT,
+    OUTSIDE_HOURS,
     REVERSE,
     close_quote,
     commission,
@@ -28,20 +29,28 @@ from toolkit.simulation.state import (
     COMMISSION_NUM,
     COOLDOWN_BARS,
     DAILY_LOSS_PPM,
+    DRAWDOWN_PPM,
     ENTRY_BAR,
     ENTRY_COST,
     ENTRY_PRICE,
+    EXPOSURE_CENTI,
     FIXED_STEPS,
     FULL,
     GROSS_LOSS,
     GROSS_WIN,
     HAS_TARGET,
     LAST_EXIT,
+    LOSSES,
+    MAX_LOSSES,
+    MAX_LOTS_STEPS,
     MAX_OPEN_LIMIT,
+    MAX_OPEN_RUN_LIMIT,
     MAX_SPREAD_POINTS,
     MAX_STEPS,
     MIN_STEPS,
+    PEAK_BASE,
     POS,
+    RESULT,
     REVERSES,
     RISK_PPM,
     SKIP_WIDTH,
@@ -57,6 +66,7 @@ from toolkit.simulation.state import (
     TRADE_WIDTH,
     TRADES,
     TRADES_AT,
+    TRIPPED,
     WINS,
 )
 
@@ -100,7 +110,7 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
     if side == 0:
         return
     quote = entry_quote(side, bid, ask)
-    steps, reason = entry_steps(w, side, quote, ask - bid, stop, target, bar, vn, vd)
+    steps, reason = entry_steps(w, code, side, quote, ask - bid, stop, target, bar, vn, vd)
     if reason != 0:
         note_skip(w, bar, side, reason)
         return
@@ -109,7 +119,7 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
 
 
 def entry_steps(
-    w: Any, side: int, price: int, spread: int, stop: int, target: int, bar: int, vn: int, vd: int
+    w: Any, code: int, side: int, price: int, spread: int, stop: int, target: int, bar: int, vn: int, vd: int
 ) -> tuple[int, int]:
     """Volume of an entry priced at ``price`` and decided in bar ``bar``, and 0, or 0 and why it is not made."""
     reason = 0
@@ -119,19 +129,31 @@ def entry_steps(
         reason = entry_refusal(side, price, 0, 1, True, target)
     if reason == 0:
         reason = entry_denied(
+            code & OUTSIDE_HOURS != 0,
+            w[TRIPPED],
             w[BASE],
             w[BALANCE],
             w[DAILY_LOSS_PPM],
+            w[PEAK_BASE],
+            w[DRAWDOWN_PPM],
+            w[LOSSES],
+            w[MAX_LOSSES],
             0,
             w[MAX_OPEN_LIMIT],
+            0,
+            w[MAX_OPEN_RUN_LIMIT],
             bar - w[LAST_EXIT],
             w[COOLDOWN_BARS],
             spread,
             w[MAX_SPREAD_POINTS],
         )
+        if holds_on(reason):
+            w[TRIPPED] = reason
     steps = w[FIXED_STEPS]
     if reason == 0 and steps == 0:
         steps, _, reason = lots_for_risk(w[BALANCE], w[RISK_PPM], stop, vn, vd, w[MIN_STEPS], w[MAX_STEPS])
+    if reason == 0 and (w[MAX_LOTS_STEPS] != 0 or w[EXPOSURE_CENTI] != 0):
+        reason = volume_denied(steps, w[MAX_LOTS_STEPS], money(price, steps, vn, vd), w[BALANCE], w[EXPOSURE_CENTI])
     if reason != 0:
         return 0, reason
     return steps, 0
@@ -155,6 +177,7 @@ def open_position(w: Any, side: int, steps: int, price: int, sl: int, tp: int, b
     w[ENTRY_PRICE] = price
     w[SL] = sl
     w[TP] = tp
+    w[RESULT] = 0
     w[ENTRY_COST] = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
     w[BALANCE] += w[ENTRY_COST]
 
@@ -163,6 +186,7 @@ def book_exit(w: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> No
     """Close the position at ``price``: book profit and commission, write the trade."""
     write_exit(w, bar, reason, price, w[STEPS], w[ENTRY_COST], vn, vd)
     w[LAST_EXIT] = bar
+    w[LOSSES] = w[LOSSES] + 1 if w[RESULT] < 0 else 0
     w[POS] = 0
 
 
@@ -179,6 +203,7 @@ def write_exit(w: Any, bar: int, reason: int, price: int, steps: int, entry_cost
         w[GROSS_WIN] += net
     else:
         w[GROSS_LOSS] -= net
+    w[RESULT] += net
     if w[FULL]:
         at = w[TRADES_AT] + w[TRADES] * TRADE_WIDTH
         w[at] = w[POS]

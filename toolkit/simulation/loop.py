@@ -7,7 +7,7 @@ many trades came before.
 Parameters, state and outputs live in one flat integer array ``w``, so a run can stop at any event to let the caller grow
 the trade records and go on. Every array is indexed as a flat sequence only: without numba the same functions run on
 lists of Python integers. What an event does is decided by `toolkit.simulation.rules` and
-`toolkit.risk.guardrails`, nowhere else.
+`toolkit.risk.guard_rules`, nowhere else.
 """
 
 from __future__ import annotations

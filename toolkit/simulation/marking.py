@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from toolkit.risk.guard_rules import ends_with_the_day
 from toolkit.simulation.rules import close_quote, money
 from toolkit.simulation.state import (
     BALANCE,
@@ -21,16 +22,21 @@ from toolkit.simulation.state import (
     DAYS,
     DEVIATION,
     DOWNSIDE,
+    DRAWDOWN_PPM,
     ENTRY_PRICE,
     EQUITY_AT,
     FULL,
+    LOSSES,
     MARKED,
     MAX_DRAWDOWN,
+    MAX_LOSSES,
     MEAN,
     OPENING,
     PEAK,
+    PEAK_BASE,
     POS,
     STEPS,
+    TRIPPED,
     TROUGH,
     VALUE_STRIDE,
     WORST_PEAK,
@@ -107,26 +113,34 @@ def mark_position(w: Any, stop: int, mark: Any, value: Any) -> None:
 
 
 def see_day(w: Any, bar: int, bid_open: Any, ask_open: Any, value: Any) -> None:
-    """Set the day's base when ``bar`` belongs to a platform day not seen yet: equity at the first open of that day."""
+    """Set the day's base when ``bar`` belongs to a platform day not seen yet: equity at the first open of that day.
+
+    On the way the equity at the first open of every day passed is taken into the peak; what the guards count by the day
+    begins anew.
+    """
     day = w[BASE_DAY]
     first_day = w[DAY_LAST_AT]
     while w[first_day + day] < bar:
         day += 1
-    if day == w[BASE_DAY]:
-        return
-    w[BASE_DAY] = day
-    if w[POS] == 0:  # flat since before that open, or its exit would have seen the day
-        w[BASE] = w[BALANCE]
-        return
-    first = w[first_day + day - 1] + 1
-    at = (first - 1) * w[VALUE_STRIDE]
-    mark = close_quote(w[POS], bid_open[first], ask_open[first])
-    w[BASE] = w[BALANCE] + money(w[POS] * (mark - w[ENTRY_PRICE]), w[STEPS], value[at], value[at + 1])
+        if w[POS] == 0:  # flat since before that open, or its exit would have seen the day
+            w[BASE] = w[BALANCE]
+        else:
+            first = w[first_day + day - 1] + 1
+            at = (first - 1) * w[VALUE_STRIDE]
+            mark = close_quote(w[POS], bid_open[first], ask_open[first])
+            w[BASE] = w[BALANCE] + money(w[POS] * (mark - w[ENTRY_PRICE]), w[STEPS], value[at], value[at + 1])
+        if w[BASE] > w[PEAK_BASE]:
+            w[PEAK_BASE] = w[BASE]
+    if day != w[BASE_DAY]:
+        w[BASE_DAY] = day
+        w[LOSSES] = 0
+        if ends_with_the_day(w[TRIPPED]):
+            w[TRIPPED] = 0
 
 
 def needs_day(w: Any) -> bool:
-    """Whether a guard reads the day's base."""
-    return bool(w[DAILY_LOSS_PPM] > 0)
+    """Whether a guard counts by the platform's day."""
+    return bool(w[DAILY_LOSS_PPM] > 0 or w[DRAWDOWN_PPM] > 0 or w[MAX_LOSSES] > 0)
 
 
 def moments(w: Any, f: Any) -> None:

@@ -25,6 +25,7 @@ ENTER_LONG = 1
 ENTER_SHORT = 2
 EXIT_LONG = 4
 EXIT_SHORT = 8
+OUTSIDE_HOURS = 128  # carried out outside the guards' trading hours: exits only
 
 # exit reasons, as stored in trade records
 NO_EXIT = 0
@@ -50,7 +51,7 @@ EXIT_REASONS = (
     "partial",
 )
 
-# why an entry was not made; guard denials continue the list at 16 (toolkit.risk.guardrails)
+# why an entry was not made; guard denials continue the list at 16 (toolkit.risk.guard_rules)
 OK = 0
 NO_STOP = 1
 TARGET_NOT_BEYOND = 2

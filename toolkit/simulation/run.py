@@ -135,6 +135,11 @@ class Terms:
     max_open: int = 0
     cooldown_bars: int = 0
     max_spread_points: int = 0
+    drawdown_ppm: int = 0
+    max_losses: int = 0
+    max_open_run: int = 0
+    max_lots_steps: int = 0
+    exposure_centi: int = 0
     at_close: bool = False
     stop_required: bool = True
     reverses: bool = True
@@ -221,6 +226,11 @@ class Memory:
         w[state.MAX_OPEN_LIMIT] = terms.max_open
         w[state.COOLDOWN_BARS] = terms.cooldown_bars
         w[state.MAX_SPREAD_POINTS] = terms.max_spread_points
+        w[state.DRAWDOWN_PPM] = terms.drawdown_ppm
+        w[state.MAX_LOSSES] = terms.max_losses
+        w[state.MAX_OPEN_RUN_LIMIT] = terms.max_open_run
+        w[state.MAX_LOTS_STEPS] = terms.max_lots_steps
+        w[state.EXPOSURE_CENTI] = terms.exposure_centi
         self._balance = terms.balance
 
     def _laid_out(self, trades: int, skips: int) -> Int64:
@@ -237,7 +247,7 @@ class Memory:
         """Reset the state for a new run of ``plan``."""
         w = self.w
         w[state.FIRST_STATE : state.WIDTH] = 0
-        w[[state.BALANCE, state.BASE, state.PEAK, state.TROUGH, state.OPENING]] = self._balance
+        w[[state.BALANCE, state.BASE, state.PEAK_BASE, state.PEAK, state.TROUGH, state.OPENING]] = self._balance
         w[[state.WORST_PEAK, state.WORST_TROUGH]] = self._balance
         w[state.NEXT] = 0 if w[state.AT_CLOSE] else 1
         w[state.LAST_EXIT] = state.NEVER

@@ -36,6 +36,11 @@ class Case:
     daily_loss: Fraction | None = None
     cooldown: int = 0
     max_spread: int | None = None
+    drawdown: Fraction | None = None
+    max_losses: int | None = None
+    max_steps_open: int | None = None
+    exposure: Fraction | None = None
+    closed_hours: list[bool] = field(default_factory=list)
     days: list[int] = field(default_factory=list)
 
 
@@ -58,7 +63,17 @@ class _Book:
         self.position: dict[str, int] | None = None
         self.out = Outcome()
         self.last_exit: int | None = None
-        self.base = case.balance
+        self.base = self.highest = case.balance
+        self.losses = 0  # in a row, today
+        self.stopped = ""  # "", "today" or "for good"
+        self.why = 0
+
+    def new_day(self, equity: int) -> None:
+        self.base = equity
+        self.highest = max(self.highest, equity)
+        self.losses = 0
+        if self.stopped == "today":
+            self.stopped = ""
 
     def rate(self, closed_bar: int) -> Fraction:
         rates = self.case.rates
@@ -80,6 +95,8 @@ class _Book:
         self.out.trades.append(
             (p["side"], p["steps"], p["bar"], p["entry"], bar, price, reason, profit, -cost - p["cost"], 0)
         )
+        net = profit - cost - p["cost"]
+        self.losses = self.losses + 1 if net < 0 else 0
         self.position = None
         self.last_exit = bar
 
@@ -93,14 +110,15 @@ class _Book:
         if self.position is not None or not code & 3:
             return
         side = 1 if code & 1 else -1
-        reason, position = self.entry(decided, bar, side, bid, ask, rate)
+        closed = bool(self.case.closed_hours) and self.case.closed_hours[decided]
+        reason, position = self.entry(decided, bar, side, bid, ask, rate, closed)
         if reason:
             self.out.skips.append((bar, side, reason))
             return
         self.position = position
         self.cash -= position["cost"]
 
-    def entry(self, decided, bar, side, bid, ask, rate):
+    def entry(self, decided, bar, side, bid, ask, rate, closed):
         c = self.case
         quote = ask if side == 1 else bid
         stop = c.stop[decided % len(c.stop)] if len(c.stop) > 1 else c.stop[0]
@@ -119,8 +137,18 @@ class _Book:
                 return 3, None
         if wants_target and (target <= 0 or (side == -1 and quote - target <= 0)):
             return 2, None
+        if closed:
+            return 25, None
+        if self.stopped:
+            return self.why, None
         if c.daily_loss is not None and self.base - self.cash >= self.base * c.daily_loss:
-            return 16, None
+            self.stopped, self.why = "today", 16
+        elif c.drawdown is not None and self.highest - self.cash >= self.highest * c.drawdown:
+            self.stopped, self.why = "for good", 20
+        elif c.max_losses is not None and self.losses >= c.max_losses:
+            self.stopped, self.why = "today", 21
+        if self.stopped:
+            return self.why, None
         if c.cooldown and self.last_exit is not None and bar - self.last_exit <= c.cooldown:
             return 18, None
         if c.max_spread is not None and ask - bid > c.max_spread:
@@ -133,6 +161,10 @@ class _Book:
             if steps < c.min_steps:
                 return 5, None
             steps = min(steps, c.max_steps)
+        if c.max_steps_open is not None and steps > c.max_steps_open:
+            return 23, None
+        if c.exposure is not None and (self.cash <= 0 or _half_away(quote * steps * rate) > self.cash * c.exposure):
+            return 24, None
         return 0, {
             "side": side,
             "steps": steps,
@@ -169,7 +201,7 @@ def run_reference(case: Case) -> Outcome:
         bid, ask = row[0], row[4]
         rate = book.rate(i - 1)
         if i and days[i] != days[i - 1]:
-            book.base = book.marked(bid, ask, rate)
+            book.new_day(book.marked(bid, ask, rate))
         if book.position is not None:
             book.gap(i, bid, ask, rate)
         if not case.at_close and i > 0:
@@ -211,7 +243,7 @@ def run_case():
         days = case.days or [0] * n
         last = [i for i in range(n) if i == n - 1 or days[i] != days[i + 1]]
         plan = driver.Plan(
-            np.array(case.code, np.uint8),
+            np.array(case.code, np.uint8) | (np.array(case.closed_hours or [False] * n, np.uint8) << 7),
             np.array(case.stop, np.int32),
             None if case.target is None else np.array(case.target, np.int32),
             0.0 if case.ratio is None else float(case.ratio),
@@ -227,6 +259,10 @@ def run_case():
             daily_loss_ppm=0 if case.daily_loss is None else int(case.daily_loss * 1_000_000),
             cooldown_bars=case.cooldown,
             max_spread_points=case.max_spread or 0,
+            drawdown_ppm=0 if case.drawdown is None else int(case.drawdown * 1_000_000),
+            max_losses=case.max_losses or 0,
+            max_lots_steps=case.max_steps_open or 0,
+            exposure_centi=0 if case.exposure is None else int(case.exposure * 100),
             at_close=case.at_close,
             stop_required=case.has_stop,
         )

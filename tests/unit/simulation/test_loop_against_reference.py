@@ -77,6 +77,11 @@ def cases(draw, case_type):
         daily_loss=draw(st.sampled_from([None, Fraction(1, 100), Fraction(1, 1000)])),
         cooldown=draw(st.sampled_from([0, 1, 3])),
         max_spread=draw(st.sampled_from([None, 8])),
+        drawdown=draw(st.sampled_from([None, None, Fraction(1, 50), Fraction(1, 1000)])),
+        max_losses=draw(st.sampled_from([None, None, 1, 2])),
+        max_steps_open=draw(st.sampled_from([None, None, 6, 400])),
+        exposure=draw(st.sampled_from([None, None, Fraction(1, 2), Fraction(30)])),
+        closed_hours=[bool(c) for c in rng.random(n) < draw(st.sampled_from([0.0, 0.0, 0.3]))],
         days=[i // 7 for i in range(n)],
     )
 

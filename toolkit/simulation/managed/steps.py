@@ -98,7 +98,7 @@ def place_pending(
     reason = trigger_refusal(g[KIND], side, level, bid, ask)
     steps = 0
     if reason == 0:
-        steps, reason = entry_steps(w, side, level, ask - bid, stop, target, bar, vn, vd)
+        steps, reason = entry_steps(w, code, side, level, ask - bid, stop, target, bar, vn, vd)
     if reason != 0:
         note_skip(w, bar, side, reason)
         return
