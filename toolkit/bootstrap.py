@@ -204,6 +204,7 @@ class _Desks:
                     max_quote_age_seconds=self._settings.max_quote_age_seconds,
                     lease_seconds=self._settings.lease_seconds,
                 ),
+                day_end=str(account.settings.get("paper", {}).get("day_end", "UTC")),
                 failpoint=self._replaced.failpoint,
                 watch=TelemetryWatch(account_id, self.metrics, account.gateway),
             )

@@ -11,7 +11,7 @@ import pytest
 from execution_desk import START
 
 from toolkit.errors import StoreError
-from toolkit.execution.intents import IntentState
+from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import (
     EquityMarkRecord,
     IntentEventRecord,
@@ -243,19 +243,40 @@ def test_realised_profit_adds_up_exactly(desk, write, read):
     assert read(lambda w: w.run(desk.live_run_id)).realised == Decimal(1)
 
 
-def test_a_trip_is_in_force_until_its_time_or_its_reset(desk, write, read):
-    """Trips survive in rows; past their time or reset they deny no more."""
+def test_a_trip_stands_until_its_time(desk, write, read):
+    """Trips survive in rows; past their time they are gone, reset ones stay visible until then."""
     trip = TripRecord(
         trip_id=uuid4(), account_id=desk.account_id, live_run_id=None, rule="daily_loss", symbol="", reason="-2 %",
         tripped_at=START, until=START + timedelta(hours=1),
     )  # fmt: skip
     write(lambda w: w.put_trip(trip))
-    assert read(lambda w: w.trips_in_force(desk.account_id, START)) == [trip]
-    assert read(lambda w: w.trips_in_force(desk.account_id, START + timedelta(hours=1))) == []
+    assert read(lambda w: w.standing_trips(desk.account_id, START)) == [trip]
+    assert read(lambda w: w.standing_trips(desk.account_id, START + timedelta(hours=1))) == []
     write(lambda w: w.put_trip(replace(trip, until=None)))
-    assert len(read(lambda w: w.trips_in_force(desk.account_id, START + timedelta(days=9)))) == 1
-    write(lambda w: w.put_trip(replace(trip, until=None, reset_at=START, reset_by="me")))
-    assert read(lambda w: w.trips_in_force(desk.account_id, START)) == []
+    assert len(read(lambda w: w.standing_trips(desk.account_id, START + timedelta(days=9)))) == 1
+    reset = replace(trip, reset_at=START, reset_by="me")
+    write(lambda w: w.put_trip(reset))
+    assert read(lambda w: w.standing_trips(desk.account_id, START)) == [reset]
+
+
+def test_entries_sent_and_trades_closed_are_counted_from_a_moment(desk, write, read):
+    """Orders that never left do not count; trades come in the order of their exits."""
+    desk.opened()
+    _, second = desk.opened()
+    desk.platform.tick(30)
+    desk.platform.close_out(second, None, "stop_loss")
+    desk.service.sync_book()
+    desk.platform.tick(1)
+    _, third = desk.opened()
+    desk.service.execute(desk.exit(Action.CLOSE_POSITION, third).intent_id)
+    assert read(lambda w: w.entries_sent_since(desk.account_id, START - timedelta(seconds=1))) == 3
+    assert read(lambda w: w.entries_sent_since(desk.account_id, START)) == 1
+    closed = read(lambda w: w.trades_closed_since(desk.account_id, START))
+    assert [t.position_id for t in closed] == [second, third]
+    late = START + timedelta(seconds=31)
+    assert [t.position_id for t in read(lambda w: w.trades_closed_since(desk.account_id, late))] == [third]
+    write(lambda w: w.update_order(closed[1].intent_id, 1, {"outcome": "NOT_SENT"}))
+    assert read(lambda w: w.entries_sent_since(desk.account_id, START - timedelta(seconds=1))) == 2
 
 
 def test_the_latest_equity_mark_counts(desk, write, read):

@@ -306,7 +306,7 @@ class Desk:
         return intent, intent.position_id
 
 
-def memory_desk(guards_json: str = "{}") -> Desk:
+def memory_desk(guards_json: str = "{}", account_guards_json: str = "") -> Desk:
     """A desk on the store in memory."""
     clock = ManualClock(START)
     principal = Principal(uuid4(), "trader")
@@ -316,6 +316,7 @@ def memory_desk(guards_json: str = "{}") -> Desk:
         AccountRecord(
             account_id=account_id, owner_id=principal.user_id, currency="USD", environment="paper", gateway="local",
             login="1", server="test", armed_until=None, halted_at=None, halt_reason="", book_synced_until=None,
+            guards_json=account_guards_json,
         )
     )  # fmt: skip
     store.add_run(

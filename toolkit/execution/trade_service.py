@@ -8,12 +8,12 @@ UNKNOWN and an entry is never sent again from there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from threading import RLock
 from uuid import UUID
 
 from toolkit.clock import Clock
 from toolkit.errors import NotFound, WrongAccount
+from toolkit.execution.guarding.last_quotes import LastQuotes
 from toolkit.execution.intents import BARRIER_STATES, Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import IntentStore
@@ -27,7 +27,6 @@ from toolkit.execution.sending.exits import Exits
 from toolkit.execution.sending.lease import LeaseKeeper
 from toolkit.execution.sending.market_view import MarketView, look
 from toolkit.execution.sending.overdue import expire_overdue
-from toolkit.execution.sending.runaway import RunawayGuard
 from toolkit.execution.sending.sender import Sender
 from toolkit.execution.symbol_info import fetch_symbol_info_for_platform
 from toolkit.market import Instrument
@@ -52,8 +51,8 @@ class TradeService:
         The account, and who acts on it (checked at every claim).
     worker
         Name of this process, unique among those running.
-    orders_per_minute, price_collar_percent
-        Runaway guards of the account; 0 switches one off.
+    day_end
+        Name of the platform's clock, whose midnight ends the day that guards count by.
     failpoint
         Called with the name of each point between two durable steps; for tests.
     watch
@@ -70,8 +69,7 @@ class TradeService:
         principal: Principal,
         worker: str,
         policy: ServicePolicy | None = None,
-        orders_per_minute: int = 0,
-        price_collar_percent: Decimal = Decimal(0),
+        day_end: str = "UTC",
         failpoint: Callable[[str], None] = no_failpoint,
         watch: ServiceWatch | None = None,
     ) -> None:
@@ -95,7 +93,8 @@ class TradeService:
             worker,
             self.policy,
             self.lease,
-            RunawayGuard(orders_per_minute, price_collar_percent),
+            LastQuotes(),
+            day_end,
             failpoint,
             watch,
         )

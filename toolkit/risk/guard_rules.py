@@ -142,7 +142,7 @@ def volume_denied(steps: int, limit_steps: int, notional: int, equity: int, limi
 
 def ends_with_the_day(code: int) -> bool:
     """Whether a guard that has tripped goes on denying entries to the end of the platform's day."""
-    return code == DAILY_LOSS or code == LOSING_STREAK
+    return code in (DAILY_LOSS, LOSING_STREAK)
 
 
 def holds_on(code: int) -> bool:

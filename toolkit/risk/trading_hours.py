@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ class TradingHours:
             raise _unreadable(words)
         zone = words[spans[-1].end() :].strip(" ,")
         between = [words[: spans[0].start()]]
-        between += [words[a.end() : b.start()] for a, b in zip(spans, spans[1:], strict=False)]
+        between += [words[a.end() : b.start()] for a, b in pairwise(spans)]
         if any(gap.strip(" ,;") for gap in between):
             raise _unreadable(words)
         minutes: npt.NDArray[np.bool_] = np.zeros(_WEEK, np.bool_)

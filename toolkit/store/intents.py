@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    func,
     literal,
     or_,
     select,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from toolkit.errors import NotFound
-from toolkit.execution.intents import IntentState
+from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import (
     AccountRecord,
     EquityMarkRecord,
@@ -276,6 +277,40 @@ class SqlTransaction(RecordTables):
             account_id=account_id,
         )
 
+    def trades_closed_since(self, account_id: UUID, since: datetime) -> list[TradeRecord]:
+        """Return the account's trades closed at or after a moment of the platform, in the order of their exits."""
+        return self._all(
+            TradeRecord,
+            "trades_closed_since",
+            lambda: (
+                select_by(TRADES, TradeRecord, "account_id")
+                .where(
+                    TRADES.c.status == literal("closed"),
+                    TRADES.c.exit_time >= bindparam("since", type_=TRADES.c.exit_time.type),
+                )
+                .order_by(TRADES.c.exit_time, TRADES.c.entry_time)
+            ),
+            account_id=account_id,
+            since=since,
+        )
+
+    def entries_sent_since(self, account_id: UUID, since: datetime) -> int:
+        """Return how many entries were sent after a moment of the platform's clock."""
+        query = statement(
+            "entries_sent_since",
+            lambda _d: (
+                select(func.count())
+                .select_from(ORDERS)
+                .where(
+                    *equals(ORDERS, ("account_id",)),
+                    ORDERS.c.action == literal(Action.OPEN_TRADE.value),
+                    ORDERS.c.outcome != literal("NOT_SENT"),
+                    ORDERS.c.sent_at > bindparam("since", type_=ORDERS.c.sent_at.type),
+                )
+            ),
+        )
+        return int(query.rows(self._db, {"account_id": account_id, "since": since})[0][0])
+
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:
         """Return when the run last closed a position of the symbol."""
         query = statement(
@@ -358,14 +393,15 @@ class SqlTransaction(RecordTables):
         changes = {"realised": realised + amount, "fills_count": counted + fills, "last_action_at": at}
         self._update(RUNS, {"live_run_id": live_run_id}, changes)
 
-    def trips_in_force(self, account_id: UUID, now: datetime) -> list[TripRecord]:
-        """Return trips that still deny entries at that platform time."""
+    def standing_trips(self, account_id: UUID, now: datetime) -> list[TripRecord]:
+        """Return trips that have not ended at that platform time, oldest first; those somebody has reset included."""
         return self._all(
             TripRecord,
-            "trips_in_force",
-            lambda: select_by(TRIPS, TripRecord, "account_id").where(
-                TRIPS.c.reset_at.is_(None),
-                or_(TRIPS.c.until.is_(None), TRIPS.c.until > bindparam("now", type_=TRIPS.c.until.type)),
+            "standing_trips",
+            lambda: (
+                select_by(TRIPS, TripRecord, "account_id")
+                .where(or_(TRIPS.c.until.is_(None), TRIPS.c.until > bindparam("now", type_=TRIPS.c.until.type)))
+                .order_by(TRIPS.c.tripped_at)
             ),
             account_id=account_id,
             now=now,

@@ -94,6 +94,7 @@ class Account(Base):
     halted_at: Mapped[datetime | None]  # kill switch: set = no entry leaves; sticky until resumed
     halted_by: Mapped[str] = mapped_column(String(100), default="")
     halt_reason: Mapped[str] = mapped_column(String(300), default="")
+    guards_json: Mapped[str] = mapped_column(Text, default="", server_default="")  # limits over all runs of the account
     book_synced_until: Mapped[datetime | None]  # platform time up to which history has been read completely
     created_at: Mapped[datetime]
 

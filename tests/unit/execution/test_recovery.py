@@ -363,21 +363,3 @@ def test_flatten_gives_up_after_its_time_and_says_so(desk):
     report = flatten(desk.service, desk.principal, timeout_seconds=3)
     assert not report.flat
     assert any(position in words for words in report.remaining)
-
-
-def test_the_orders_per_minute_cap_denies_and_recovers(memory):
-    """The third entry within a minute is denied; a minute later it may go."""
-    service = memory.make_service("worker-a", orders_per_minute=2)
-    states = [service.execute(memory.entry().intent_id).reason for _ in range(3)]
-    assert states[2] == "orders_per_minute"
-    memory.platform.tick(61)
-    assert service.execute(memory.entry().intent_id).state is IntentState.FILLED
-
-
-def test_the_price_collar_denies_one_look(memory):
-    """A jump beyond the collar denies once; the next look takes the new price as reference."""
-    service = memory.make_service("worker-a", price_collar_percent=Decimal("0.05"))
-    assert service.execute(memory.entry().intent_id).state is IntentState.FILLED
-    memory.platform.tick(1, "1.10100", "1.10110")
-    assert service.execute(memory.entry().intent_id).reason == "price_collar"
-    assert service.execute(memory.entry().intent_id).state is IntentState.FILLED

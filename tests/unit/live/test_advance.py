@@ -72,13 +72,29 @@ def test_restart_at_any_step_ends_the_same(make_sea: Callable[..., Sea], some_ba
     assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
 
 
-def test_guards_deny_the_same_entries_live(sea: Sea, some_bars: Bars) -> None:
-    """Cooldown and daily loss, measured at bar opens, cut the same trades in both."""
-    guards = tk.Guards(daily_loss_percent="0.6", cooldown_bars=6)
+GUARDS = {
+    "daily loss and cooldown": tk.Guards(daily_loss_percent="0.6", cooldown_bars=6),
+    "losing streak": tk.Guards(max_consecutive_losses=1),
+    "drawdown": tk.Guards(drawdown_percent="0.6"),
+    "hours": tk.Guards(trading_hours="Mon-Thu 07:00-17:00 Europe/London"),
+    "lots": tk.Guards(max_lots="0.16"),
+    "exposure": tk.Guards(max_exposure="1.75"),
+    "everything": tk.Guards(
+        daily_loss_percent="0.8", max_open_per_symbol=1, cooldown_bars=2, max_spread_pips="0.9", drawdown_percent=6, max_open=1,
+        max_consecutive_losses=2, max_lots=1, max_exposure=5, trading_hours="Mon-Fri 06:00-20:00 New York + 7",
+        max_quote_age_seconds=1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_guards_deny_the_same_entries_live(sea: Sea, some_bars: Bars, name: str) -> None:
+    """Each guard, asked at bar opens, cuts the same trades in both; what holds on after a trip holds on in both."""
+    guards = GUARDS[name]
     free = backtest_trades(RsiReversal(), some_bars)
     expected = backtest_trades(RsiReversal(), some_bars, guards=guards)
     run = sea.finish(sea.run(sea.version(RsiReversal(), some_bars, guards=guards), sea.account(), some_bars))
-    assert len(expected) < len(free)
+    assert 0 < len(expected) < len(free)
     assert first_difference(expected, sea.trades(run)) is None
 
 

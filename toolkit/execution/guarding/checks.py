@@ -33,11 +33,12 @@ from toolkit.execution.ledger.records import (
     TripRecord,
 )
 from toolkit.execution.ledger.store import Transaction
-from toolkit.execution.sending.market_view import MarketView, minor_units
+from toolkit.execution.sending.market_view import MarketView
 from toolkit.market.platform_clock import day_span
 from toolkit.risk import guard_rules as rules
 from toolkit.risk.account_guards import AccountGuards
 from toolkit.risk.guardrails import GUARD_REASONS, Guards
+from toolkit.simulation.account import to_minor
 
 ACCOUNT_SCOPE = "account"
 
@@ -119,7 +120,7 @@ class GuardCheck:
                 _Scope(
                     str(run.live_run_id),
                     guards_from_json(run.guards_json),
-                    minor_units(run_equity, account.currency),
+                    to_minor(run_equity, account.currency),
                     f"{run_equity:f}",
                     run,
                     [t for t in open_trades if t.live_run_id == run.live_run_id],
@@ -133,7 +134,7 @@ class GuardCheck:
                 _Scope(
                     ACCOUNT_SCOPE,
                     self.limits.entries,
-                    minor_units(equity, account.currency),
+                    to_minor(equity, account.currency),
                     f"{equity:f}",
                     None,
                     open_trades,
@@ -266,15 +267,17 @@ class GuardCheck:
         return {t.rule for t in self._trips if t.reset_at is not None and t.live_run_id == owner}
 
     def _bases(self, scope: _Scope) -> tuple[int, int]:
+        mark: EquityMarkRecord | None
         if scope.run is None:
-            mark = mark_account_day(self._work, self._account, self._view, self._day_end)
+            view = self._view
+            mark = mark_account_day(self._work, self._account, view.book.account.equity, view.now, self._day_end)
         else:
             mark = self._work.equity_mark(self._account.account_id, scope.name)
         if mark is None:
-            capital = 0 if scope.run is None else minor_units(scope.run.capital, self._account.currency)
+            capital = 0 if scope.run is None else to_minor(scope.run.capital, self._account.currency)
             return capital, capital
         currency = self._account.currency
-        return minor_units(mark.base_equity, currency), minor_units(mark.peak_equity, currency)
+        return to_minor(mark.base_equity, currency), to_minor(mark.peak_equity, currency)
 
     def _losses(self, scope: _Scope) -> int:
         """Count losing trades in a row, the last first, among those closed on the platform's present day."""
@@ -313,20 +316,21 @@ class GuardCheck:
         return {**view.rated, view.instrument.symbol: own}
 
 
-def mark_account_day(work: Transaction, account: AccountRecord, view: MarketView, day_end: str) -> EquityMarkRecord:
+def mark_account_day(
+    work: Transaction, account: AccountRecord, equity: Decimal, now: datetime, day_end: str
+) -> EquityMarkRecord:
     """Return the account's equity mark of the platform's present day; the first look of a day makes it."""
-    midnight = day_span(view.now, day_end)[0]
+    midnight = day_span(now, day_end)[0]
     mark = work.equity_mark(account.account_id, ACCOUNT_SCOPE)
     if mark is not None and mark.day >= midnight:
         return mark
-    equity = view.book.account.equity
     fresh = EquityMarkRecord(
         account_id=account.account_id,
         scope=ACCOUNT_SCOPE,
         day=midnight,
         base_equity=equity,
         peak_equity=equity if mark is None else max(equity, mark.peak_equity),
-        updated_at=view.now,
+        updated_at=now,
     )
     work.put_equity_mark(fresh)
     return fresh

@@ -10,23 +10,9 @@ from toolkit.execution.guarding.refusal import Refusal
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.sending.market_view import MarketView
-from toolkit.market import Quote
 from toolkit.risk.account_guards import AccountGuards
 
 _MINUTE = timedelta(minutes=1)
-
-
-class LastQuotes:
-    """The mid of the last quote this process looked at, by symbol; the reference of the price collar."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, Decimal] = {}
-
-    def swap(self, symbol: str, quote: Quote) -> Decimal | None:
-        """Keep a quote's mid and return the one before it, None at the first look."""
-        before = self._last.get(symbol)
-        self._last[symbol] = quote.mid
-        return before
 
 
 def runaway_refusal(

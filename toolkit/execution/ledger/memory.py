@@ -259,6 +259,23 @@ class MemoryTransaction:
         """Return the account's open trades, oldest first."""
         return [t for t in self._s.trades.values() if t.account_id == account_id and t.status == "open"]
 
+    def trades_closed_since(self, account_id: UUID, since: datetime) -> list[TradeRecord]:
+        """Return the account's trades closed at or after a moment of the platform, in the order of their exits."""
+        closed = [
+            (t.exit_time, t.entry_time, t)
+            for t in self._s.trades.values()
+            if t.account_id == account_id and t.status == "closed" and t.exit_time is not None and t.exit_time >= since
+        ]
+        return [t for _, _, t in sorted(closed, key=lambda row: row[:2])]
+
+    def entries_sent_since(self, account_id: UUID, since: datetime) -> int:
+        """Return how many entries were sent after a moment of the platform's clock."""
+        return sum(
+            1
+            for o in self._s.orders.values()
+            if o.account_id == account_id and o.action.is_entry and o.sent_at > since and o.outcome != "NOT_SENT"
+        )
+
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:
         """Return when the run last closed a position of the symbol."""
         times = [
@@ -316,13 +333,12 @@ class MemoryTransaction:
             raise NotFound(f"run {live_run_id} does not exist")
         self._set(self._s.runs, live_run_id, replace(run, realised=run.realised + amount))
 
-    def trips_in_force(self, account_id: UUID, now: datetime) -> list[TripRecord]:
-        """Return trips that still deny entries at that platform time."""
-        return [
-            t
-            for t in self._s.trips.values()
-            if t.account_id == account_id and t.reset_at is None and (t.until is None or t.until > now)
+    def standing_trips(self, account_id: UUID, now: datetime) -> list[TripRecord]:
+        """Return trips that have not ended at that platform time, oldest first; those somebody has reset included."""
+        standing = [
+            t for t in self._s.trips.values() if t.account_id == account_id and (t.until is None or t.until > now)
         ]
+        return sorted(standing, key=lambda t: t.tripped_at)
 
     def put_trip(self, trip: TripRecord) -> None:
         """Insert or replace a trip."""

@@ -258,6 +258,7 @@ class AccountRecord:
     halted_at: datetime | None
     halt_reason: str
     book_synced_until: datetime | None
+    guards_json: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

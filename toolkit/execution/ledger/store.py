@@ -119,6 +119,12 @@ class BookTable(Protocol):
     def open_trades(self, account_id: UUID) -> list[TradeRecord]:
         """Return the account's open trades, oldest first."""
 
+    def trades_closed_since(self, account_id: UUID, since: datetime) -> list[TradeRecord]:
+        """Return the account's trades closed at or after a moment of the platform, in the order of their exits."""
+
+    def entries_sent_since(self, account_id: UUID, since: datetime) -> int:
+        """Return how many entries were sent after a moment of the platform's clock."""
+
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:
         """Return when the run last closed a position of the symbol."""
 
@@ -153,8 +159,8 @@ class FactTable(Protocol):
     def add_realised(self, live_run_id: UUID, amount: Decimal, fills: int, at: datetime) -> None:
         """Add what trades of the run have booked, and count its fills."""
 
-    def trips_in_force(self, account_id: UUID, now: datetime) -> list[TripRecord]:
-        """Return trips that still deny entries at that platform time."""
+    def standing_trips(self, account_id: UUID, now: datetime) -> list[TripRecord]:
+        """Return trips that have not ended at that platform time, oldest first; those somebody has reset included."""
 
     def put_trip(self, trip: TripRecord) -> None:
         """Insert or replace a trip."""

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from toolkit.errors import LostRace, ReadFailed
+from toolkit.execution.guarding.checks import account_guards_from_json, mark_account_day
 from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import Transaction
@@ -24,6 +25,7 @@ from toolkit.execution.recovery.protection import ProtectionGuard
 from toolkit.execution.request import request_from_json
 from toolkit.execution.sending.context import ServiceContext
 from toolkit.execution.sending.exit_plan import AlreadySo, NotOurs, plan_exit
+from toolkit.market.platform_clock import day_span
 
 _ENDED = {
     "cancelled": IntentState.CANCELLED,
@@ -61,6 +63,7 @@ class Reconciler:
         self._c = context
         self._book_sync = book_sync
         self._protection = ProtectionGuard(context, execute)
+        self._marked_until: datetime | None = None
 
     def run(self) -> ReconcileReport:
         """Take over, read completely, book, then conclude."""
@@ -74,6 +77,7 @@ class Reconciler:
                 f"the platform session of account {c.account_id} is not connected: nothing can be concluded"
             )
         report.sync = self._book_sync.run(book)
+        self._mark_day(book)
         states = [IntentState.UNKNOWN, IntentState.WORKING, IntentState.PROTECTION_PENDING, IntentState.ABANDONED]
         with c.store.begin(c.principal, write=False) as work:
             pending = work.intents_in(c.account_id, states)
@@ -84,6 +88,21 @@ class Reconciler:
                     self._conclude(intent, book, history, report)
         report.protection_closed.extend(self._protection.run(book))
         return report
+
+    def _mark_day(self, book: Book) -> None:
+        """Keep the account's equity of a day that has just begun, if a guard of the account measures it."""
+        c = self._c
+        now = c.platform.now()
+        if self._marked_until is not None and now < self._marked_until:
+            return
+        with c.store.begin(c.principal, write=False) as work:
+            account = work.account(c.account_id)
+        if account is None or not account_guards_from_json(account.guards_json).counts_money:
+            return
+        with c.store.begin(c.principal) as work:
+            mark_account_day(work, account, book.account.equity, now, c.day_end)
+            work.commit()
+        self._marked_until = day_span(now, c.day_end)[1]
 
     def _take_over(self, report: ReconcileReport) -> None:
         """Move on what a worker left half-way; the account's lease is ours, so nobody else is sending."""

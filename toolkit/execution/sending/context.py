@@ -9,6 +9,7 @@ from uuid import UUID
 
 from toolkit.clock import Clock
 from toolkit.errors import NotFound
+from toolkit.execution.guarding.last_quotes import LastQuotes
 from toolkit.execution.ledger.bookkeeping import TradeChange
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.store import IntentStore, Transaction
@@ -16,7 +17,6 @@ from toolkit.execution.ports import ServiceWatch, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.sending.answer import trade_events
 from toolkit.execution.sending.lease import LeaseKeeper
-from toolkit.execution.sending.runaway import RunawayGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class ServiceContext:
     worker: str
     policy: ServicePolicy
     lease: LeaseKeeper
-    runaway: RunawayGuard
+    quotes: LastQuotes
+    day_end: str
     failpoint: Callable[[str], None]
     watch: ServiceWatch
 

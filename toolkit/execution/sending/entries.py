@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from uuid import uuid4
+from decimal import Decimal
 
 from toolkit.errors import RequestError
+from toolkit.execution.guarding.checks import NeedsRates
+from toolkit.execution.guarding.exposure import rate_symbols
+from toolkit.execution.guarding.refusal import Refusal, keep_trip
 from toolkit.execution.intents import IntentState
-from toolkit.execution.ledger.records import IntentRecord, TripRecord
+from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.request import TradeRequest, request_from_json
 from toolkit.execution.sending.context import ServiceContext
-from toolkit.execution.sending.entry_check import EntryPlan, Refusal, decide_entry
+from toolkit.execution.sending.entry_check import EntryPlan, decide_entry
 from toolkit.execution.sending.lease import HeldLease
 from toolkit.execution.sending.market_view import LookAt, MarketView
 from toolkit.execution.sending.sender import Sender
@@ -50,18 +54,36 @@ class Entries:
     ) -> tuple[IntentRecord, EntryPlan | None]:
         c = self._c
         now = c.clock.now()
-        wild = c.runaway.refusal(intent.symbol, view.quote, c.clock.monotonic())
+        before = c.quotes.swap(intent.symbol, view.quote)
+        while True:
+            after, decision = self._decide(intent, request, view, before, now, outbox_id)
+            if not isinstance(decision, NeedsRates):
+                return after, decision
+            # read outside any transaction, then everything is looked at again inside a new one
+            rated = rate_symbols(c.platform, decision.symbols, view.book.account.currency)
+            view = replace(view, rated={**view.rated, **rated})
+
+    def _decide(
+        self,
+        intent: IntentRecord,
+        request: TradeRequest,
+        view: MarketView,
+        before: Decimal | None,
+        now: datetime,
+        outbox_id: int | None,
+    ) -> tuple[IntentRecord, EntryPlan | NeedsRates | None]:
+        c = self._c
         with c.store.begin(c.principal) as work:
             lease = c.lease.check(work, c.policy.send_budget_seconds)
             fresh = c.fresh(work, intent.intent_id)
             if fresh.state is not IntentState.NEW:
                 return fresh, None
+            decision: EntryPlan | Refusal | NeedsRates
             if c.clock.monotonic() - view.read_at > c.policy.max_quote_age_seconds:
-                wild = ("stale_look", "the look at the market became old before the claim: try again")
-            decision = (
-                Refusal(IntentState.DENIED, *wild, trip=wild[0])
-                if wild is not None
-                else decide_entry(
+                words = "the look at the market became old before the claim: try again"
+                decision = Refusal(IntentState.DENIED, "stale_look", words, trip="stale_look")
+            else:
+                decision = decide_entry(
                     work,
                     fresh,
                     request,
@@ -69,8 +91,11 @@ class Entries:
                     c.principal,
                     wall_now=now,
                     max_quote_age_seconds=c.policy.max_quote_age_seconds,
+                    day_end=c.day_end,
+                    last_mid=before,
                 )
-            )
+            if isinstance(decision, NeedsRates):
+                return fresh, decision
             if isinstance(decision, Refusal):
                 refused = refuse(c, work, fresh, decision, view, now)
                 c.handed_over(work, outbox_id, now)
@@ -100,18 +125,6 @@ def refuse(
 ) -> IntentRecord:
     """End an intent that is not sent, with the reason on the row, and the guardrail's trip if one denied it."""
     after = move(work, intent, refusal.state, actor=c.worker, now=now, detail=refusal.message, reason=refusal.code)
-    if refusal.trip:
-        work.put_trip(
-            TripRecord(
-                trip_id=uuid4(),
-                account_id=intent.account_id,
-                live_run_id=intent.live_run_id,
-                rule=refusal.trip,
-                symbol=intent.symbol,
-                reason=refusal.message,
-                tripped_at=view.now,
-                until=view.now,
-            )
-        )
+    keep_trip(work, intent, refusal, view.now)
     c.tell(work, after, "entry_refused", refusal.message, "warning", view.now, now, code=refusal.code)
     return after

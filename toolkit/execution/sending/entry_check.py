@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
+from decimal import Decimal
 from uuid import UUID
 
 from toolkit.errors import SizingError
 from toolkit.execution.builder import EntrySkipped, check_target, fixed_lots_projection, skip_code
+from toolkit.execution.guarding.checks import GuardCheck, NeedsRates
+from toolkit.execution.guarding.refusal import Refusal, concerns
+from toolkit.execution.guarding.runaway import runaway_refusal
 from toolkit.execution.intents import SLOT_STATES, IntentState
-from toolkit.execution.ledger.records import AccountRecord, IntentRecord, RunRecord, TradeRecord
+from toolkit.execution.ledger.records import AccountRecord, IntentRecord, RunRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ports import OpenOrder, OrderType
 from toolkit.execution.principal import Principal
 from toolkit.execution.request import TradeRequest
 from toolkit.execution.sending.market_view import MarketView, equity_for
-from toolkit.market import Quote, money_digits
-from toolkit.risk.guardrails import GUARD_REASONS, Guards, entry_denied
+from toolkit.market import Quote
 from toolkit.risk.management import calculate_position_size
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an entry is not sent. ``trip`` names the guardrail that denied it, if one did."""
-
-    state: IntentState
-    code: str
-    message: str
-    trip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,9 @@ def decide_entry(
     *,
     wall_now: datetime,
     max_quote_age_seconds: float,
-) -> EntryPlan | Refusal:
+    day_end: str = "UTC",
+    last_mid: Decimal | None = None,
+) -> EntryPlan | Refusal | NeedsRates:
     """Decide on one entry from the database as it is inside this transaction and from the stamped view.
 
     The caller reserves the guardrail slot by moving the intent to CLAIMED in the same transaction.
@@ -64,13 +56,8 @@ def decide_entry(
     refusal = _standing(work, intent, account, run, principal, view, wall_now)
     if refusal is not None:
         return refusal
-    if view.quote_age_seconds() > max_quote_age_seconds:
-        return Refusal(
-            IntentState.DENIED,
-            "stale_quote",
-            f"quote of {intent.symbol} must be at most {max_quote_age_seconds:g} s old, was {view.quote_age_seconds():.1f} s",
-            "stale_quote",
-        )
+    if account is None:  # refused above
+        raise AssertionError("an entry has an account")
     open_trades = work.open_trades(intent.account_id)
     in_flight = [i for i in work.intents_in(intent.account_id, SLOT_STATES) if i.action.is_entry]
     unknown = [i for i in in_flight if i.state is IntentState.UNKNOWN and i.live_run_id == intent.live_run_id]
@@ -80,15 +67,50 @@ def decide_entry(
             "unresolved_entry",
             f"intent {unknown[0].intent_id} of this run is UNKNOWN: resolve it first",
         )
-    for trip in work.trips_in_force(intent.account_id, view.now):
-        if trip.live_run_id in (None, intent.live_run_id) and trip.symbol in ("", intent.symbol):
-            return Refusal(IntentState.DENIED, trip.rule, f"guardrail {trip.rule} is in force: {trip.reason}")
+    trips = work.standing_trips(intent.account_id, view.now)
+    for trip in trips:
+        if trip.reset_at is None and concerns(trip, intent.live_run_id, intent.symbol):
+            words = f"guardrail {trip.rule} is in force: {trip.reason}"
+            return Refusal(IntentState.DENIED, trip.rule, words, standing=trip)
     equity = equity_for(intent, run, open_trades, view.book)
-    if run is not None and account is not None:
-        refusal = _guards(work, intent, run, account, view, equity, open_trades, in_flight)
-        if refusal is not None:
-            return refusal
-    return _plan(intent, request, view, equity)
+    guards = GuardCheck(
+        work,
+        intent,
+        account,
+        run,
+        view,
+        run_equity=equity,
+        open_trades=open_trades,
+        in_flight=in_flight,
+        trips=trips,
+        day_end=day_end,
+    )
+    refusal = (
+        _stale(intent, view, max_quote_age_seconds, guards.max_quote_age_seconds)
+        or runaway_refusal(work, intent.account_id, guards.limits, view, last_mid)
+        or guards.before_size()
+    )
+    if refusal is not None:
+        return refusal
+    plan = _plan(intent, request, view, equity)
+    if isinstance(plan, Refusal):
+        return plan
+    return guards.on_size(plan.command.lots, _price(request, view)) or plan
+
+
+def _stale(
+    intent: IntentRecord, view: MarketView, policy_seconds: float, guard_seconds: Decimal | None
+) -> Refusal | None:
+    limit = policy_seconds if guard_seconds is None else min(policy_seconds, float(guard_seconds))
+    age = view.quote_age_seconds()
+    if age <= limit:
+        return None
+    words = f"quote of {intent.symbol} must be at most {limit:g} s old, was {age:.1f} s"
+    return Refusal(IntentState.DENIED, "stale_quote", words, trip="stale_quote")
+
+
+def _price(request: TradeRequest, view: MarketView) -> Decimal:
+    return request.limit_price if request.limit_price is not None else view.quote.price_for(request.direction)
 
 
 def _standing(
@@ -127,75 +149,6 @@ def _standing(
             state = "missing" if other is None else other.state.value
             return Refusal(IntentState.DENIED, "exit_not_filled", f"the exit {first} before it is {state}, not FILLED")
     return None
-
-
-@lru_cache(maxsize=256)
-def guards_from_json(text: str) -> Guards:
-    """Return the guards of a run's row."""
-    return Guards.from_facts(json.loads(text)) if text else Guards()
-
-
-def _guards(
-    work: Transaction,
-    intent: IntentRecord,
-    run: RunRecord,
-    account: AccountRecord,
-    view: MarketView,
-    equity: Decimal,
-    open_trades: list[TradeRecord],
-    in_flight: list[IntentRecord],
-) -> Refusal | None:
-    guards = guards_from_json(run.guards_json)
-    instrument = view.instrument
-    mark = work.equity_mark(account.account_id, str(run.live_run_id))
-    base = run.capital if mark is None else mark.base_equity
-    ours = [t for t in open_trades if t.live_run_id == run.live_run_id and t.symbol == intent.symbol]
-    # An entry in flight holds its slot until its trade is visible; then the trade holds it.
-    with_trade = {t.intent_id for t in ours}
-    waiting = [
-        i
-        for i in in_flight
-        if i.live_run_id == run.live_run_id
-        and i.symbol == intent.symbol
-        and i.intent_id not in with_trade
-        and i.intent_id != intent.intent_id
-    ]
-    code = entry_denied(
-        minor_units(base, account.currency),
-        minor_units(equity, account.currency),
-        guards.daily_loss_ppm,
-        len(ours) + len(waiting),
-        guards.max_open_per_symbol or 0,
-        _bars_since_exit(work, intent, run, guards),
-        guards.cooldown_bars,
-        instrument.to_points(view.quote.spread),
-        guards.max_spread_points(instrument.points_per_pip),
-    )
-    if code == 0:
-        return None
-    rule = GUARD_REASONS[code]
-    return Refusal(
-        IntentState.DENIED,
-        rule,
-        f"{rule}: equity {equity:f} against {base:f} at the day's start, {len(ours)} open and {len(waiting)} on the way in "
-        f"{intent.symbol}, spread {view.quote.spread:f}",
-        rule,
-    )
-
-
-def _bars_since_exit(work: Transaction, intent: IntentRecord, run: RunRecord, guards: Guards) -> int:
-    # The run knows its bars and says from which bar open on an exit still counts; the exits are read here, in the
-    # transaction, so that one filled a moment ago is seen.
-    start = intent.terms.get("cooldown_from")
-    if guards.cooldown_bars <= 0 or start is None:
-        return -1
-    last = work.last_exit(run.live_run_id, intent.symbol)
-    return 0 if last is not None and last >= datetime.fromisoformat(str(start)) else -1
-
-
-def minor_units(amount: Decimal, currency: str) -> int:
-    """Return an amount as whole minor units of its currency, rounded half away from zero."""
-    return int(amount.scaleb(money_digits(currency)).to_integral_value(ROUND_HALF_UP))
 
 
 def _plan(intent: IntentRecord, request: TradeRequest, view: MarketView, equity: Decimal) -> EntryPlan | Refusal:

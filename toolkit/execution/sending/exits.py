@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from toolkit.execution.guarding.refusal import Refusal
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import Transaction
@@ -12,7 +13,6 @@ from toolkit.execution.ledger.submit import move
 from toolkit.execution.request import AnyRequest, request_from_json
 from toolkit.execution.sending.context import ServiceContext
 from toolkit.execution.sending.entries import claim, refuse
-from toolkit.execution.sending.entry_check import Refusal
 from toolkit.execution.sending.exit_plan import AlreadySo, ExitPlan, NotOurs, plan_exit
 from toolkit.execution.sending.market_view import LookAt, MarketView
 from toolkit.execution.sending.sender import Sender

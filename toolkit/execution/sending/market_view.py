@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
 
+from toolkit.execution.guarding.exposure import Rated
 from toolkit.execution.ledger.records import IntentRecord, RunRecord, TradeRecord
 from toolkit.execution.ports import Book, PlatformPosition, TradingPlatform
 from toolkit.execution.symbol_info import conversion_rate
@@ -24,6 +25,8 @@ class MarketView:
         The platform's clock.
     read_at
         Our monotonic clock when the reading began; a view that has become old in our hands is refused as well.
+    rated
+        Further symbols valued in account currency, read only when a guard counts what is open in them.
     """
 
     now: datetime
@@ -32,6 +35,7 @@ class MarketView:
     instrument: Instrument
     quote_to_account: Rate
     read_at: float
+    rated: Mapping[str, Rated] = field(default_factory=dict)
 
     def position(self, position_id: str) -> PlatformPosition | None:
         """Return an open position by its lasting id."""

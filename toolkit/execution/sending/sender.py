@@ -64,8 +64,6 @@ class Sender:
             return self._not_sent(sending, why, outbox_id)
         waited = (c.clock.now() - sending.created_at).total_seconds()
         started = c.clock.monotonic()
-        if sending.action.is_entry:
-            c.runaway.sent(started)
         answer = self._send(command)
         spent = c.clock.monotonic() - started
         c.watch.sent(c.platform.name, answer.outcome.value, spent, attempt=sending.attempt, waited_seconds=waited)

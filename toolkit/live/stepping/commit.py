@@ -19,7 +19,7 @@ from toolkit.live.stepping.decide import Orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.run_book import Positions, count_closed, read_positions
 from toolkit.live.stepping.run_state import encode
-from toolkit.simulation.account import from_minor
+from toolkit.simulation.account import from_minor, to_minor
 from toolkit.store.intents import SqlTransaction
 from toolkit.store.models import ExecutionIntent, Trade
 from toolkit.store.runs import RunRecord, Runs, add_event, put_equity_mark
@@ -98,9 +98,8 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
     if run.stage == "shadow":
         _cast_no_orders(step)
     state = count_closed(hot.state, positions)
-    peak = max([state.peak, *(m.equity for m in step.marks)])
     if step.marks:
-        state = replace(state, peak=peak, day_ns=step.marks[-1].at_ns, day_base=step.marks[-1].equity)
+        state = replace(state, day_ns=step.marks[-1].at_ns, day_base=step.marks[-1].equity)
     changes: dict[str, Any] = {
         "state": encode(state, hot.driver.state()),
         "heartbeat_at": now,
@@ -127,7 +126,9 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
                 work.connection, now, run, "entry_skipped", skip.message, level="warning",
                 market_time=step.market_time, data={"side": skip.side.value, "code": skip.code},
             )  # fmt: skip
-        highest = hot.state.peak
+        # The peak is the rows', not this process's: somebody may have reset the drawdown guard meanwhile.
+        latest = transaction.equity_mark(run.account_id, str(run.live_run_id)) if step.marks else None
+        highest = 0 if latest is None else to_minor(latest.peak_equity, hot.program.currency)
         for mark in step.marks:
             highest = max(highest, mark.equity)
             put_equity_mark(

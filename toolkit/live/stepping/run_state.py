@@ -62,7 +62,7 @@ class RunState:
     day_ns, day_base
         First bar open of the platform's day that the daily loss is measured from, and the run's equity then.
     peak
-        Highest equity at a day's first open, minor units.
+        No longer kept; the rows of ``equity_marks`` are.
     gaps
         Missing stretches of bars noticed so far.
     """
