@@ -213,6 +213,18 @@ class Bars:
         return self.in_price_units(self.bid_close)
 
     @cached_property
+    def index(self) -> pd.DatetimeIndex:
+        """Return the bar opens as a pandas index in UTC."""
+        import pandas as pd
+
+        return pd.DatetimeIndex(self.ts, tz="UTC")
+
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """Return a place for what others compute from these columns alone, which never change."""
+        return {}
+
+    @cached_property
     def frame(self) -> pd.DataFrame:
         """Return the bars as a pandas DataFrame in price units, indexed by UTC bar open.
 

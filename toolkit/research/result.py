@@ -165,8 +165,7 @@ class BacktestResult:
         import pandas as pd
 
         unit = float(10 ** money_digits(self.account.currency))
-        index = pd.DatetimeIndex(self.bars.ts, tz="UTC")
-        return pd.Series(self.run.equity / unit, index=index, name="equity", copy=False)
+        return pd.Series(self.run.equity / unit, index=self.bars.index.view(), name="equity", copy=False)
 
     @property
     def final_equity(self) -> Decimal:

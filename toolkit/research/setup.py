@@ -80,7 +80,10 @@ def prepare(
         raise BadInput(must_be("account", "tk.PaperAccount", type(account).__name__, "use tk.PaperAccount(...)"))
     account = account or PaperAccount()
     value = value_columns(bars, account.currency, conversion)
-    prices = Prices.of(bars, last_bars_of_days(bars.ts, account.day_end))
+    day_last = bars.derived.get(("day_last", account.day_end))
+    if day_last is None:
+        day_last = bars.derived["day_last", account.day_end] = last_bars_of_days(bars.ts, account.day_end)
+    prices = Prices.of(bars, day_last)
     guards = guards or Guards()
     return Setup(bars, account, guards, fill_at, prices, value, _outside_hours(bars, guards))
 

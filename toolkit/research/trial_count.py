@@ -129,9 +129,10 @@ class _Group:
 
 _lock = threading.RLock()
 _groups: dict[tuple[str, str], _Group] = {}
-# A fingerprint reads every byte of the bars (60 ms a million), longer than a backtest of them takes: the last bars seen
-# wait here until others come or somebody asks.
-_waiting: list[tuple[Bars, dict[str, tuple[str, set[str]]]]] = []
+# A fingerprint reads every byte of the bars (60 ms a million), longer than a backtest of them takes, and a structure's
+# hash writes all of it down: what ran on the last bars seen waits here until others come or somebody asks.
+_waiting: list[tuple[Bars, list[tuple[StrategySpec, set[str]]]]] = []
+_MOST_WAITING = 256
 _paused: ContextVar[bool] = ContextVar("trial counting paused", default=False)
 
 
@@ -191,7 +192,7 @@ def count_sets(spec: StrategySpec, bars: Bars, sets: Iterable[Mapping[str, Any]]
         )
         for values in sets
     }
-    _note(structure_hash(spec), spec.name, bars, texts)
+    _note(spec, bars, texts)
 
 
 def count_spec(spec: StrategySpec, bars: Bars) -> None:
@@ -199,24 +200,20 @@ def count_spec(spec: StrategySpec, bars: Bars) -> None:
     count_sets(spec, bars, ({},))
 
 
-def _note(structure: str, strategy: str, bars: Bars, texts: set[str]) -> None:
+def _note(spec: StrategySpec, bars: Bars, texts: set[str]) -> None:
     with _lock:
-        if _waiting and _waiting[0][0] is not bars:
+        if _waiting and (_waiting[0][0] is not bars or len(_waiting[0][1]) >= _MOST_WAITING):
             _settle()
-        if "fingerprint" in bars.__dict__:
-            group = _group(structure, bars.fingerprint, strategy, _words(bars))
-            group.sets |= texts
-            return
         if not _waiting:
-            _waiting.append((bars, {}))
-        _waiting[0][1].setdefault(structure, (strategy, set()))[1].update(texts)
+            _waiting.append((bars, []))
+        _waiting[0][1].append((spec, texts))
 
 
 def _settle() -> None:
     while _waiting:
         bars, noted = _waiting.pop()
-        for structure, (strategy, texts) in noted.items():
-            _group(structure, bars.fingerprint, strategy, _words(bars)).sets.update(texts)
+        for spec, texts in noted:
+            _group(structure_hash(spec), bars.fingerprint, spec.name, _words(bars)).sets.update(texts)
 
 
 def _group(structure: str, fingerprint: str, strategy: str, data: str) -> _Group:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import BadInput, must_be
@@ -32,6 +33,7 @@ def from_minor(minor: int, currency: str) -> Decimal:
     return Decimal(int(minor)).scaleb(-money_digits(currency))
 
 
+@lru_cache(maxsize=256)
 def point_value(instrument: Instrument, account_currency: str, rate_num: int = 1, rate_den: int = 1) -> tuple[int, int]:
     """Account minor units gained by one volume step over one point, as a reduced rational.
 

@@ -54,10 +54,19 @@ class Graph:
             If a node type is unknown, an argument is not an earlier node, or kinds do not fit.
         """
         listed = tuple(nodes)
-        shapes: list[Shape] = []
-        for index, node in enumerate(listed):
-            shapes.append(_shape(index, node, shapes, params))
-        return cls(listed, tuple(shapes))
+        # 1, 1.0 and True are equal but not the same literal; a step of one name may be written anew in a notebook
+        words = tuple([type(node.args[0]) if node.op == "lit" and node.args else None for node in listed])
+        key = (listed, words, tuple(params.items()), tuple([id(STEPS.get(node.op)) for node in listed]))
+        found = _BUILT.get(key)
+        if found is None:
+            shapes: list[Shape] = []
+            for index, node in enumerate(listed):
+                shapes.append(_shape(index, node, shapes, params))
+            found = cls(listed, tuple(shapes))
+            if len(_BUILT) >= MOST_BUILT:
+                _BUILT.clear()
+            _BUILT[key] = found
+        return found
 
     def versions(self) -> dict[str, int]:
         """Return the semantics version of every node type used."""
@@ -174,6 +183,10 @@ def _shape(index: int, node: Node, shapes: list[Shape], params: Mapping[str, str
         )
     scalar = step.elementwise and all(shapes[c].scalar for c in columns)
     return Shape(step.out, scalar, next(iter(clocks), BASE), step, columns, settings)
+
+
+_BUILT: dict[Any, Graph] = {}
+MOST_BUILT = 256
 
 
 class Lowering:
