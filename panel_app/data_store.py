@@ -9,6 +9,7 @@ is new.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -20,16 +21,18 @@ import structlog
 from sqlalchemy import Engine
 
 from panel_app.change_log import ChangeLog
+from panel_app.charts.series import EquityCurve
 from panel_app.marks import Marker, bars_of
-from panel_app.views.series import EquityCurve
 from toolkit import clock
 from toolkit.errors import NotFound, ToolkitError
+from toolkit.store.operations import Operations
 from toolkit.store.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
 from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
 
 _log = structlog.get_logger(__name__)
 KEEP_ROWS = 500
 LIST_SECONDS = 1.0
+ACTIVE = ("RUNNING", "PAUSED", "STOPPING", "ERROR")
 TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
 
 
@@ -43,16 +46,19 @@ class Topic(Protocol):
 class FleetTopic:
     """Every run that a principal may see."""
 
-    def __init__(self, read: ReadSide, reader: Reader, home: Path) -> None:
+    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, home: Path) -> None:
         self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
         self._read = read
+        self._operations = operations
         self._reader = reader
         self._totals = Totals()
         self._marker = Marker(read, reader, home)
 
     def poll(self) -> bool:
         """Read all runs; trades are summed up incrementally."""
-        return self.runs.replace(self._marker.mark(self._read.fleet(self._reader, totals=self._totals)))
+        rows = self._marker.mark(self._read.fleet(self._reader, totals=self._totals))
+        bases = self._operations.day_bases(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
+        return self.runs.replace([replace(row, day_base=bases.get(row.live_run_id)) for row in rows])
 
 
 class RunTopic:
@@ -170,6 +176,7 @@ class DataStore:
 
     def __init__(self, engine: Engine, home: Path, principal: Reader, *, interval_seconds: float = 0.5) -> None:
         self.read = ReadSide(engine)
+        self.operations = Operations(engine)
         self.engine = engine
         self.home = home
         self.principal = principal
@@ -189,7 +196,7 @@ class DataStore:
     def fleet(self, reader: Reader | None = None) -> FleetTopic:
         """Return the fleet as that principal sees it, read once if nobody watched it before."""
         who = reader or self.principal
-        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, who, self.home))
+        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, self.operations, who, self.home))
         assert isinstance(topic, FleetTopic)
         return topic
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import panel as pn
+import panel_material_ui as pmui
 
 from panel_app import theme
 from panel_app.formatting import escape
@@ -162,3 +163,21 @@ def fill(target: pn.widgets.Tabulator, rows: Sequence[dict[str, Any]]) -> None:
     frame = pd.DataFrame(rows, columns=list(target.titles), dtype=object)
     if not frame.equals(target.value):
         target.value = frame
+
+
+def diamond(colour: str) -> str:
+    """Return a coloured diamond as HTML: told from a dot without seeing its colour."""
+    return f'<span style="color:{colour};margin-right:5px">\N{BLACK DIAMOND}</span>'
+
+
+def paper(*content: Any) -> Any:
+    """Return content in a frame."""
+    return pmui.Paper(*content, elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0)
+
+
+def heading_line(heading: Any, actions: Any = None) -> Any:
+    """Return a heading with its buttons beside it; they wrap below on a narrow screen."""
+    return pn.FlexBox(
+        heading, *([actions] if actions is not None else []), align_items="center", gap="10px", margin=0,
+        sizing_mode="stretch_width",
+    )  # fmt: skip

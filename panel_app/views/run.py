@@ -11,12 +11,12 @@ import panel as pn
 import panel_material_ui as pmui
 
 from panel_app import theme
+from panel_app.charts.equity import EquityChart
+from panel_app.charts.price import PriceChart
 from panel_app.data_store import DataStore, RunTopic
 from panel_app.formatting import DASH, age, escape, figure, latency, money
 from panel_app.session_feed import SessionFeed
 from panel_app.views import parts, tables
-from panel_app.views.charts import PriceChart
-from panel_app.views.equity_chart import EquityChart
 from toolkit import clock
 from toolkit.store.queries import Reader
 from toolkit.store.records import FleetRow

@@ -17,6 +17,7 @@ from toolkit.clock import from_ns
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
 from toolkit.research.comparison import TradeRecord, first_difference, normalise_all
+from toolkit.research.expectation import expectation
 from toolkit.research.trial_checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
 from toolkit.research.trial_report import CheckResult, TrialReport
 from toolkit.risk.guardrails import Guards
@@ -67,7 +68,7 @@ def sea_trial(
     look_ahead = check_look_ahead(spec, bars, drivers)
     warm_up, measured = measure_warm_up(spec, bars, drivers)
     agree = check_drivers_agree(spec, bars, drivers)
-    replayed, trades = _check_replay(spec, bars, account, guards, live_replay, conversion, backtest)
+    replayed, records = _check_replay(spec, bars, account, guards, live_replay, conversion, backtest)
     return TrialReport.seal(
         name=spec.name,
         spec_hash=spec.hash,
@@ -83,8 +84,9 @@ def sea_trial(
         literals=tuple(repr(x) for x in spec.literals),
         declared_warmup_bars=spec.warmup_bars,
         measured_warmup_bars=measured,
-        trades=trades,
+        trades=len(records),
         checks=(look_ahead, warm_up, agree, replayed),
+        expectation=expectation(records, account.balance, len(bars)).facts(),
     )
 
 
@@ -96,7 +98,7 @@ def _check_replay(
     live_replay: LiveReplay,
     conversion: Mapping[str, Bars] | None,
     backtest: Callable[..., Any] | None,
-) -> tuple[CheckResult, int]:
+) -> tuple[CheckResult, list[TradeRecord]]:
     name = "backtest_equals_live"
     if backtest is None:
         from toolkit.research.backtest import backtest as run_backtest
@@ -106,5 +108,5 @@ def _check_replay(
     got = normalise_all(live_replay(spec, bars, account, guards))
     difference = first_difference(expected, got)
     if difference is not None:
-        return CheckResult(name, False, str(difference), bar_time=difference.entry_time), len(expected)
-    return CheckResult(name, True, f"{len(expected)} trades, equal in every column"), len(expected)
+        return CheckResult(name, False, str(difference), bar_time=difference.entry_time), expected
+    return CheckResult(name, True, f"{len(expected)} trades, equal in every column"), expected

@@ -6,7 +6,7 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from toolkit.errors import BadInput, must_be
@@ -45,7 +45,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
-    """What was checked, on what, and how it went; ``digest`` seals the rest."""
+    """What was checked, on what, how it went, and what a run may be expected to do; ``digest`` seals the rest."""
 
     name: str
     spec_hash: str
@@ -63,6 +63,7 @@ class TrialReport:
     measured_warmup_bars: int
     trades: int
     checks: tuple[CheckResult, ...]
+    expectation: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
 
     @classmethod

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, Select, func, or_, select
+from sqlalchemy import Engine, Row, Select, and_, case, func, or_, select
 
-from toolkit.store.models import Account, AccountGrant, Audit, User
-from toolkit.store.queries import Reader
+from toolkit.store.models import Account, AccountGrant, AccountLease, Audit, EquityMark, LiveRun, Order, User
+from toolkit.store.queries import Reader, visible_accounts
 from toolkit.store.unit_of_work import READ_ONLY
 
 
@@ -38,6 +39,38 @@ class AuditRow:
     action: str
     subject: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopMove:
+    """A stop and a target that were set at the platform after the entry."""
+
+    position_id: str
+    at: datetime
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """An account with runs under way, and who carries them.
+
+    Attributes
+    ----------
+    workers
+        Runs under way that wait for a worker.
+    heartbeat_at
+        Latest sign of life of any of its runs under way.
+    """
+
+    account_id: UUID
+    account: str
+    gateway: str
+    under_way: int
+    workers: int
+    heartbeat_at: datetime | None
+    lease_owner: str
+    lease_until: datetime | None
 
 
 class Operations:
@@ -85,6 +118,51 @@ class Operations:
             .limit(limit)
         )
         return [AuditRow(*row) for row in rows]
+
+    def day_bases(self, reader: Reader, run_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
+        """Return the equity with which the latest platform day of each of these runs began."""
+        if not run_ids:
+            return {}
+        wanted = [EquityMark.scope.in_([str(run_id) for run_id in run_ids]),
+                  EquityMark.account_id.in_(visible_accounts(reader))]  # fmt: skip
+        latest = (
+            select(EquityMark.account_id, EquityMark.scope, func.max(EquityMark.day).label("day"))
+            .where(*wanted)
+            .group_by(EquityMark.account_id, EquityMark.scope)
+            .subquery()
+        )
+        rows = self._all(
+            select(EquityMark.scope, EquityMark.base_equity).join(
+                latest,
+                and_(EquityMark.account_id == latest.c.account_id, EquityMark.scope == latest.c.scope,
+                     EquityMark.day == latest.c.day),
+            )
+        )  # fmt: skip
+        return {UUID(row[0]): row[1] for row in rows}
+
+    def stop_moves(self, reader: Reader, run_id: UUID) -> list[StopMove]:
+        """Return the stops and targets of a run's positions that were changed after the entry, oldest first."""
+        rows = self._all(
+            select(Order.position_id, Order.sent_at, Order.stop_loss, Order.take_profit)
+            .where(Order.live_run_id == run_id, Order.account_id.in_(visible_accounts(reader)),
+                   Order.action == "MODIFY_SLTP", Order.outcome.in_(("DONE", "ALREADY")), Order.position_id.is_not(None))
+            .order_by(Order.sent_at, Order.order_pk)
+        )  # fmt: skip
+        return [StopMove(*row) for row in rows]
+
+    def hosted(self, reader: Reader) -> list[Hosted]:
+        """Return the accounts that have runs under way, each with who holds it and when it last lived."""
+        by_workers = func.sum(case((LiveRun.host == "workers", 1), else_=0))
+        rows = self._all(
+            select(Account.account_id, Account.name, Account.gateway, func.count(), by_workers,
+                   func.max(LiveRun.heartbeat_at), func.coalesce(AccountLease.owner, ""), AccountLease.until)
+            .join(LiveRun, LiveRun.account_id == Account.account_id)
+            .outerjoin(AccountLease, AccountLease.account_id == Account.account_id)
+            .where(Account.account_id.in_(visible_accounts(reader)), LiveRun.status.in_(("RUNNING", "STOPPING")))
+            .group_by(Account.account_id, Account.name, Account.gateway, AccountLease.owner, AccountLease.until)
+            .order_by(Account.name)
+        )  # fmt: skip
+        return [Hosted(*row) for row in rows]
 
     @staticmethod
     def _admin(reader: Reader) -> Any:

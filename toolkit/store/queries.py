@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -89,9 +90,28 @@ class Totals:
         self.open: dict[UUID, int] = {}
         self.closed: dict[UUID, int] = {}
         self.since: datetime | None = None
+        self._ends: dict[UUID, dict[UUID, tuple[datetime, float]]] = {}  # run -> closed trade -> when, net
+        self._sparks: dict[UUID, tuple[tuple[int, Decimal], tuple[float, ...]]] = {}
 
-    def put(self, trade_id: UUID, run_id: UUID, *, is_open: bool, net: Decimal) -> None:
+    def spark(self, run_id: UUID, count: int = 40) -> tuple[float, ...]:
+        """Return the run's realised profit after each of its last ``count`` closed trades, oldest first."""
+        ends = self._ends.get(run_id)
+        if not ends:
+            return ()
+        state = (len(ends), self.net.get(run_id, Decimal(0)))
+        known = self._sparks.get(run_id)
+        if known is None or known[0] != state:
+            last = sorted(ends.values())[-count:]
+            total = sum(net for _, net in ends.values())
+            before = total - sum(net for _, net in last)
+            known = (state, tuple(accumulate((net for _, net in last), initial=before)))
+            self._sparks[run_id] = known
+        return known[1]
+
+    def put(self, trade_id: UUID, run_id: UUID, *, is_open: bool, net: Decimal, ended: datetime | None = None) -> None:
         """Count a trade, replacing what was counted for it before."""
+        if ended is not None:
+            self._ends.setdefault(run_id, {})[trade_id] = (ended, float(net))
         old = self._trades.get(trade_id)
         if old is not None:
             self._add(*old, sign=-1)
@@ -132,11 +152,13 @@ class ReadSide:
             wanted = and_(wanted, Trade.updated_at >= totals.since - OVERLAP)
         rows = self._all(
             select(Trade.trade_id, Trade.live_run_id, Trade.status, Trade.profit, Trade.commission, Trade.swap,
-                   Trade.updated_at).where(wanted)
+                   Trade.exit_time, Trade.updated_at).where(wanted)
         )  # fmt: skip
         for row in rows:
             net = row.profit + row.commission + row.swap
-            totals.put(row.trade_id, row.live_run_id, is_open=row.status == "open", net=net)
+            is_open = row.status == "open"
+            ended = None if is_open else row.exit_time
+            totals.put(row.trade_id, row.live_run_id, is_open=is_open, net=net, ended=ended)
             if totals.since is None or row.updated_at > totals.since:
                 totals.since = row.updated_at
         return totals
@@ -413,11 +435,12 @@ def _fleet_row(
         unresolved_intents=unresolved.get(run_id, 0),
         trips=tuple(sorted(in_force)),
         halted=row.halted_at is not None,
+        spark=totals.spark(run_id),
     )
 
 
 _MADE: Final = frozenset(
     {"version_number", "symbols", "realised",  "open_profit", "closed_trades", "open_positions",
-     "unresolved_intents", "trips", "halted"}
+     "unresolved_intents", "trips", "halted", "day_base", "spark"}
 )  # fmt: skip
 _PLAIN: Final = tuple(name for name in FleetRow.__slots__ if name not in _MADE)

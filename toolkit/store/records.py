@@ -17,12 +17,16 @@ class FleetRow:
     ----------
     realised
         Profit of the run's closed trades after commission and swap, and what open ones have booked, account currency.
-    open_profit
-        Of the open positions at the last known price; None when no price is known here.
     unresolved_intents
         Intents in UNKNOWN or ABANDONED: a human may have to look.
     trips
         Rules of the guardrails in force now.
+    open_profit
+        Of the open positions at the last known price; None when no price is known here.
+    day_base
+        Equity at the first bar open of the platform's day; None before the run's first day was marked, or not asked for.
+    spark
+        Realised profit after each of its latest closed trades, for a small picture; empty when not asked for.
     """
 
     live_run_id: UUID
@@ -60,6 +64,13 @@ class FleetRow:
     started_at: datetime | None
     stopped_at: datetime | None
     open_profit: Decimal | None = None
+    day_base: Decimal | None = None
+    spark: tuple[float, ...] = ()
+
+    @property
+    def day_profit(self) -> Decimal | None:
+        """Equity gained since the platform's day began; None when its base is not known."""
+        return None if self.day_base is None else self.equity - self.day_base
 
     @property
     def equity(self) -> Decimal:

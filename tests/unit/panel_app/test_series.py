@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panel_app.views import series
+from panel_app.charts import series
 
 
 @given(start=st.integers(0, 400), count=st.integers(1, 500), factor=st.sampled_from([1, 2, 8, 64]))

@@ -23,8 +23,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from panel_app import theme
+from panel_app.charts import series
 from panel_app.formatting import money, sentence
-from panel_app.views import series
 from toolkit.clock import to_ns
 
 if TYPE_CHECKING:

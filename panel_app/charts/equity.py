@@ -10,8 +10,8 @@ from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, NumeralTickFo
 from bokeh.plotting import figure
 
 from panel_app import theme
-from panel_app.views.charts import bar_ticks, plain
-from panel_app.views.series import EquityCurve, thin
+from panel_app.charts.price import bar_ticks, plain
+from panel_app.charts.series import EquityCurve, thin
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
