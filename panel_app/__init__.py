@@ -23,10 +23,14 @@ def watch(run: Any = None) -> Any:
     import panel as pn
 
     from panel_app.context import store_of
+    from panel_app.review import Review
     from panel_app.views.fleet import FleetView
     from panel_app.views.run import RunView
     from toolkit.session import default_engine
 
     pn.extension("tabulator", inline=True)
-    store = store_of(default_engine())
-    return FleetView(store) if run is None else RunView(store, run.id)
+    engine = default_engine()
+    store = store_of(engine)
+    if run is None:
+        return FleetView(store)
+    return RunView(store, run.id, review=Review(engine, engine.principal))

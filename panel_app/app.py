@@ -12,6 +12,7 @@ from panel_app import theme
 from panel_app.actions import SILENT_SECONDS, ActionBar, run_actions
 from panel_app.context import reader_of_session, shared_engine, store_of
 from panel_app.data_store import RunTopic
+from panel_app.review import Review
 from panel_app.views.fleet import FleetView
 from panel_app.views.listing import ListView
 from panel_app.views.listings import LISTINGS
@@ -83,7 +84,13 @@ class Monitor:
 
     def _run_view(self, run: str) -> Any:
         try:
-            return RunView(self.store, UUID(run), reader=self.reader, actions=self._actions)
+            return RunView(
+                self.store,
+                UUID(run),
+                reader=self.reader,
+                actions=self._actions,
+                review=Review(self.engine, self.reader),
+            )
         except (NotFound, ValueError):
             return NothingHere(f"There is no run {run[:60]} that you may see.")
 

@@ -25,7 +25,7 @@ from panel_app.charts.series import EquityCurve
 from panel_app.marks import Marker, bars_of
 from toolkit import clock
 from toolkit.errors import NotFound, ToolkitError
-from toolkit.store.operations import Operations
+from toolkit.store.operations import Operations, StopMove
 from toolkit.store.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
 from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
 
@@ -72,8 +72,12 @@ class RunTopic:
         All bars that its replay holds, or None when they are not on this machine.
     """
 
-    def __init__(self, read: ReadSide, reader: Reader, run_id: UUID, home: Path) -> None:
+    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, run_id: UUID, home: Path) -> None:
         self.run_id = run_id
+        self.home = home
+        self.reader = reader
+        self.operations = operations
+        self.moves: dict[str, list[StopMove]] = {}
         self.detail: RunDetail = read.run_detail(reader, run_id)
         self.row: FleetRow = read.run(reader, run_id)
         self.intents: ChangeLog[UUID, IntentRow] = ChangeLog(lambda row: row.intent_id, keep=KEEP_ROWS)
@@ -102,11 +106,14 @@ class RunTopic:
         if not runs:
             raise NotFound(f"run {run_id} is no longer visible to you")
         (row,) = self._marker.mark(runs)
+        row = replace(row, day_base=self.operations.day_bases(reader, [run_id]).get(run_id))
         changed = row != self.row
         self.row = row
         intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
         intents.reverse()
-        changed |= self.intents.put(intents)
+        if self.intents.put(intents):
+            changed = True
+            self.moves = _by_position(self.operations.stop_moves(reader, run_id))
         trades = read.trades(reader, run_id=run_id, changed_since=self._from("trades"))
         new_trades = self.trades.put(trades)
         self._seen("intents", [row.updated_at for row in intents])
@@ -126,6 +133,13 @@ class RunTopic:
     def _seen(self, what: str, moments: list[datetime]) -> None:
         if moments:
             self._since[what] = max([*moments, self._since.get(what, moments[0])])
+
+
+def _by_position(moves: list[StopMove]) -> dict[str, list[StopMove]]:
+    found: dict[str, list[StopMove]] = {}
+    for move in moves:
+        found.setdefault(move.position_id, []).append(move)
+    return found
 
 
 class ListTopic:
@@ -203,7 +217,9 @@ class DataStore:
     def run(self, run_id: UUID, reader: Reader | None = None) -> RunTopic:
         """Return one run; `NotFound` when the principal may not see it."""
         who = reader or self.principal
-        topic = self._topic(("run", who.user_id, run_id), lambda: RunTopic(self.read, who, run_id, self.home))
+        topic = self._topic(
+            ("run", who.user_id, run_id), lambda: RunTopic(self.read, self.operations, who, run_id, self.home)
+        )
         assert isinstance(topic, RunTopic)
         return topic
 

@@ -42,7 +42,7 @@ class SessionFeed:
         self._sent_at = 0.0
         self._due = False
         self._document = pn.state.curdoc
-        self._loop = _running_loop()
+        self._loop = running_loop()
         self._tick = pn.widgets.IntInput(value=0, visible=False)
         self._echo = pn.widgets.IntInput(value=0, visible=False)
         self._tick.jscallback(args={"echo": self._echo}, value="echo.value = cb_obj.value")
@@ -98,7 +98,8 @@ class SessionFeed:
             self._drain()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of this thread, None when it has none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -214,7 +214,7 @@ def start(
     live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
     if host == "notebook":
         _threads[run.live_run_id] = RunThread(engine, run.live_run_id)
-    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id), _model)
+    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id), backtest_model)
 
 
 def run(run_id: UUID | str) -> LiveRunHandle:
@@ -222,14 +222,14 @@ def run(run_id: UUID | str) -> LiveRunHandle:
     engine = default_engine()
     with engine.work(write=False) as work:
         found = Runs(work.connection, engine.principal).find(str(run_id))
-    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id), _model)
+    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id), backtest_model)
 
 
 def runs() -> list[LiveRunHandle]:
     """Return your runs, oldest first."""
     engine = default_engine()
     found = live_runs.list_runs(engine, engine.principal)
-    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), _model) for r in found]
+    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), backtest_model) for r in found]
 
 
 def halt(account: str, reason: str = "halted by hand") -> None:
@@ -272,7 +272,7 @@ def execute_ai_trade(
     )
 
 
-def _model(
+def backtest_model(
     spec: StrategySpec, bars: Bars, terms: PaperAccount, guards: Guards, conversion: Mapping[str, Bars]
 ) -> Sequence[Mapping[str, Any]]:
     """Return the backtest's trades: what drift is measured against."""

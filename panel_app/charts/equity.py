@@ -10,13 +10,15 @@ from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, NumeralTickFo
 from bokeh.plotting import figure
 
 from panel_app import theme
-from panel_app.charts.price import bar_ticks, plain
+from panel_app.charts.look import bar_ticks, plain
 from panel_app.charts.series import EquityCurve, thin
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
+    from toolkit.research.expectation import Expectation
 
 MOST_POINTS = 3000
+BAND_POINTS = 200
 
 
 class EquityChart:
@@ -28,14 +30,29 @@ class EquityChart:
         For the times of the axis.
     price_range
         The price chart's range; dragging the shaded window moves it.
+    expected
+        From the version's sea trial: drawn as a band around the likely equity, and as the drawdown it had; None draws neither.
     """
 
-    def __init__(self, bars: Bars, capital: float, price_range: Range1d, *, height: int = 190) -> None:
+    def __init__(
+        self,
+        bars: Bars,
+        capital: float,
+        price_range: Range1d,
+        *,
+        expected: Expectation | None = None,
+        height: int = 190,
+    ) -> None:
         self._bars = bars
+        self._capital = capital
+        self._expected = expected
+        self.band = ColumnDataSource(data={"x": [], "low": [], "middle": [], "high": []})
         self.source = ColumnDataSource(data={"x": [], "ms": [], "equity": [], "fall": []})
         self.axis = ColumnDataSource(data={"n": [], "ms": []})
         self.x_range = Range1d(start=0, end=1)
         self.equity = self._figure(height, "0,0", "equity")
+        self.equity.varea("x", y1="low", y2="high", source=self.band, fill_color=theme.NEUTRAL, fill_alpha=0.16)
+        self.equity.line("x", "middle", source=self.band, color=theme.NEUTRAL, line_width=1, line_dash="dashed")
         self.equity.line("x", "equity", source=self.source, color=theme.ACCENT, line_width=1.8)
         self.equity.add_layout(
             Span(location=capital, dimension="width", line_color=theme.NEUTRAL, line_dash="dotted", line_width=1)
@@ -50,6 +67,11 @@ class EquityChart:
         self.fall = self._figure(max(80, height // 2), "0.0", "drawdown")
         self.fall.varea("x", y1=0, y2="fall", source=self.source, fill_color=theme.LOSS, fill_alpha=0.25)
         self.fall.line("x", "fall", source=self.source, color=theme.LOSS, line_width=1.2)
+        if expected is not None and expected.max_drawdown_percent < 0:
+            self.fall.add_layout(
+                Span(location=expected.max_drawdown_percent, dimension="width", line_color=theme.NEUTRAL,
+                     line_dash="dashed", line_width=1)
+            )  # fmt: skip
         self.layout = column(self.equity, self.fall, sizing_mode="stretch_width", spacing=0)
 
     def show(self, curve: EquityCurve) -> None:
@@ -61,7 +83,24 @@ class EquityChart:
         ms = self._bars.ts[rows] / 1e6
         self.source.data = {"x": rows, "ms": ms, "equity": curve.equity[rows].round(2), "fall": curve.fall[rows]}
         self.axis.data = {"n": rows, "ms": ms}
+        self._show_band(count)
         self.x_range.update(start=-0.01 * count, end=count * 1.01 + 1)
+
+    def outside(self, curve: EquityCurve) -> int:
+        """Return -1 when equity is below the band now, 1 when it is above, 0 inside or when nothing is expected."""
+        count = len(curve.equity)
+        if self._expected is None or not count or not self._expected.trades:
+            return 0
+        low, _, high = self._expected.band(self._capital, np.array([count]))
+        equity = curve.equity[-1]
+        return -1 if equity < low[0] else 1 if equity > high[0] else 0
+
+    def _show_band(self, count: int) -> None:
+        if self._expected is None or not self._expected.trades:
+            return
+        rows = np.unique(np.linspace(0, count - 1, num=min(count, BAND_POINTS)).astype(np.int64))
+        low, middle, high = self._expected.band(self._capital, rows + 1)
+        self.band.data = {"x": rows, "low": low, "middle": middle, "high": high}
 
     def _figure(self, height: int, number: str, name: str) -> Any:
         plot = figure(

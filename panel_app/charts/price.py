@@ -6,29 +6,32 @@ holds only the candles around the visible span: panning past its edge asks the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bokeh.events import DoubleTap
+from bokeh.events import DoubleTap, Tap
 from bokeh.models import (
     ColumnDataSource,
-    CustomJSTickFormatter,
     DataRange1d,
     HoverTool,
     NumeralTickFormatter,
     Range1d,
+    Span,
 )
 from bokeh.plotting import figure
 
 from panel_app import theme
 from panel_app.charts import series
+from panel_app.charts.indicators import Floats, IndicatorLines
+from panel_app.charts.look import bar_ticks, plain
 from panel_app.formatting import money, sentence
-from toolkit.clock import to_ns
+from toolkit.clock import from_ns, to_ns
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
+    from toolkit.store.operations import StopMove
     from toolkit.store.records import TradeRow
 
 MOST_CANDLES = 1500  # in the browser at once, about three screens full
@@ -38,39 +41,6 @@ _MARK = ("x", "y", "text", "colour")
 _LINK = ("x0", "y0", "x1", "y1", "colour")
 _LEVEL = ("x0", "x1", "y", "colour")
 _SHAPES = {"long": "triangle", "short": "inverted_triangle", "exit": "circle"}
-
-# Labels are looked up in the axis source: bar number -> open time. Between known bars the nearest earlier one counts.
-_TICKS = """
-const n = axis.data.n, ms = axis.data.ms;
-if (n.length == 0) return "";
-let lo = 0, hi = n.length - 1;
-if (tick < n[0] - step || tick > n[hi] + step * 1.5) return "";
-while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (n[mid] <= tick) lo = mid; else hi = mid - 1; }
-const at = new Date(ms[lo]);
-const span = range.end - range.start;
-const days = ms.length > 1 ? span * (ms[ms.length - 1] - ms[0]) / Math.max(1, n[n.length - 1] - n[0]) / 86400000 : 1;
-const two = (v) => String(v).padStart(2, "0");
-const month = ["Jan","Feb","Mar","Apr","May","Jun","Jul","Aug","Sep","Oct","Nov","Dec"][at.getUTCMonth()];
-if (days > 400) return month + " " + at.getUTCFullYear();
-if (days > 15) return at.getUTCDate() + " " + month;
-return at.getUTCDate() + " " + month + " " + two(at.getUTCHours()) + ":" + two(at.getUTCMinutes());
-"""
-
-
-def bar_ticks(axis: ColumnDataSource, x_range: Range1d) -> CustomJSTickFormatter:
-    """Return a formatter that shows bar numbers as times; ``axis`` has columns n (bar number) and ms (its open)."""
-    return CustomJSTickFormatter(args={"axis": axis, "range": x_range, "step": 64}, code=_TICKS)
-
-
-def plain(plot: Any) -> None:
-    """Give a figure the look that all charts share."""
-    plot.toolbar.logo = None
-    plot.outline_line_color = None
-    plot.min_border_left = 8
-    plot.min_border_right = 70
-    plot.xgrid.grid_line_color = None
-    plot.yaxis.ticker.desired_num_ticks = 6
-    plot.xaxis.ticker.desired_num_ticks = 8
 
 
 class PriceChart:
@@ -82,10 +52,16 @@ class PriceChart:
         All bars that the run may come to see; only rows below ``stop`` are ever shown.
     stop
         How many bars the run has seen.
+    on_pick
+        Called with the open of the bar that is clicked.
     """
 
-    def __init__(self, bars: Bars, stop: int, *, height: int = 420) -> None:
+    def __init__(
+        self, bars: Bars, stop: int, *, height: int = 420, on_pick: Callable[[datetime], None] | None = None
+    ) -> None:
         self.bars = bars
+        self._on_pick = on_pick
+        self.indicators: IndicatorLines | None = None
         self.stop = stop
         self._span = (0, 0)  # rows held by the browser
         self._factor = 1
@@ -107,6 +83,12 @@ class PriceChart:
 
     # ---- what changes
 
+    def add_indicators(self, columns: dict[str, Floats]) -> list[Any]:
+        """Draw the strategy's values; return the panes of those that do not lie among the prices."""
+        self.indicators = IndicatorLines(columns, self.bars, self.figure, self.x_range)
+        self.indicators.load(*self._span, self._factor)
+        return self.indicators.panes
+
     def grow(self, stop: int) -> None:
         """Show bars up to row ``stop`` and, when the newest bars are in view, move along with them."""
         if stop <= self.stop:
@@ -118,13 +100,22 @@ class PriceChart:
             self.x_range.update(start=stop + 6 - width, end=stop + 6)
         if self._factor == 1 and self._span[1] == old and stop - old <= MOST_CANDLES and following:
             self.candles.stream(series.candles(self.bars, old, stop), rollover=MOST_CANDLES)
+            if self.indicators is not None:
+                self.indicators.extend(old, stop, MOST_CANDLES)
             self._span = (max(self._span[0], stop - MOST_CANDLES), stop)
             self._load_axis()
         elif following:
             self._load()
 
-    def show_trades(self, trades: Sequence[TradeRow]) -> None:
-        """Draw the closed trades that are not drawn yet, and all open ones anew."""
+    def show_trades(self, trades: Sequence[TradeRow], moves: Mapping[str, Sequence[StopMove]] | None = None) -> None:
+        """Draw the closed trades that are not drawn yet, and all open ones anew.
+
+        Parameters
+        ----------
+        moves
+            Stops and targets as they were set, by position, oldest first; drawn as steps.
+        """
+        moves = moves or {}
         marks: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _SHAPES}
         links: list[tuple[Any, ...]] = []
         past: list[tuple[Any, ...]] = []
@@ -136,7 +127,7 @@ class PriceChart:
             mark = (x0, entry, f"{trade.side} {trade.lots} at {trade.entry_price:.{self._digits}f}", theme.ACCENT)
             if trade.exit_time is None or trade.exit_price is None:
                 now.append((*mark, _SHAPES[shape]))
-                levels.extend(_levels(trade, x0, self.stop + 4))
+                levels.extend(self._levels(trade, x0, self.stop + 4, moves))
             elif trade.trade_id not in self._drawn:
                 self._drawn.add(trade.trade_id)
                 x1, left = self._row(trade.exit_time), float(trade.exit_price)
@@ -145,7 +136,7 @@ class PriceChart:
                 marks[shape].append(mark)
                 marks["exit"].append((x1, left, words, colour))
                 links.append((x0, entry, x1, left, colour))
-                past.extend(_levels(trade, x0, max(x1, x0 + 0.6)))
+                past.extend(self._levels(trade, x0, max(x1, x0 + 0.6), moves))
         for name, rows in marks.items():
             if rows:
                 self.marks[name].stream(_columns(_MARK, rows))
@@ -172,6 +163,25 @@ class PriceChart:
 
     # ---- how
 
+    def _levels(
+        self, trade: TradeRow, x0: float, x1: float, moves: Mapping[str, Sequence[StopMove]]
+    ) -> list[tuple[Any, ...]]:
+        steps = moves.get(trade.position_id, ())
+        if not steps:
+            return _level(x0, x1, trade.stop_loss, trade.take_profit)
+        drawn: list[tuple[Any, ...]] = []
+        edges = [x0, *(min(max(float(self._row(step.at)), x0), x1) for step in steps[1:]), x1]
+        for step, left, right in zip(steps, edges, edges[1:], strict=False):
+            drawn.extend(_level(left, right, step.stop_loss, step.take_profit))
+        return drawn
+
+    def _picked(self, event: Any) -> None:
+        row = round(event.x) if event.x is not None else -1
+        if self._on_pick is not None and 0 <= row < self.stop:
+            self.picked.location = row
+            self.picked.visible = True
+            self._on_pick(from_ns(int(self.bars.ts[row])))
+
     def _row(self, moment: datetime) -> int:
         return int(series.row_of(self.bars.ts, np.array([to_ns(moment)], dtype=np.int64))[0])
 
@@ -191,6 +201,8 @@ class PriceChart:
         margin = max(0, (MOST_CANDLES * self._factor - visible) // 2)
         self._span = (max(0, left - margin), min(self.stop, right + margin))
         self.candles.data = series.candles(self.bars, *self._span, self._factor)
+        if self.indicators is not None:
+            self.indicators.load(*self._span, self._factor)
         self._load_axis()
 
     def _load_axis(self) -> None:
@@ -244,7 +256,10 @@ class PriceChart:
         ]
         drawn.append(plot.scatter("x", "y", source=self.open_marks, marker="marker", size=14, **edge))
         plot.add_tools(HoverTool(renderers=drawn, tooltips="@text", point_policy="snap_to_data"))
+        self.picked = Span(location=0, dimension="height", line_color=theme.ACCENT, line_width=1, visible=False)
+        plot.add_layout(self.picked)
         plot.on_event(DoubleTap, lambda _: self.follow())
+        plot.on_event(Tap, self._picked)
         return plot
 
 
@@ -252,6 +267,6 @@ def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str,
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def _levels(trade: TradeRow, x0: float, x1: float) -> list[tuple[Any, ...]]:
-    both = ((trade.stop_loss, theme.LEVEL_STOP), (trade.take_profit, theme.LEVEL_TARGET))
+def _level(x0: float, x1: float, stop: Any, target: Any) -> list[tuple[Any, ...]]:
+    both = ((stop, theme.LEVEL_STOP), (target, theme.LEVEL_TARGET))
     return [(x0, x1, float(level), colour) for level, colour in both if level is not None]

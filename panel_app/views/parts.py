@@ -181,3 +181,11 @@ def heading_line(heading: Any, actions: Any = None) -> Any:
         heading, *([actions] if actions is not None else []), align_items="center", gap="10px", margin=0,
         sizing_mode="stretch_width",
     )  # fmt: skip
+
+
+def legend(html: str) -> Any:
+    """Return the key of a chart, at the right of its caption; ``html`` is made by this package."""
+    return pn.pane.HTML(
+        html, margin=(2, 8),
+        styles={"margin-left": "auto", "opacity": ".85", "font-size": "12px", "max-width": "100%"},
+    )  # fmt: skip

@@ -1,27 +1,40 @@
-"""One run: what it trades, how it stands, its prices with entries, exits, stops and targets, its equity, and its tables."""
+"""One run: what it trades, how it stands, its prices with entries, exits, stops and targets, its equity, and its tabs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import datetime
 from statistics import quantiles
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
 from panel_app import theme
 from panel_app.charts.equity import EquityChart
+from panel_app.charts.indicators import Floats, node_columns
 from panel_app.charts.price import PriceChart
 from panel_app.data_store import DataStore, RunTopic
 from panel_app.formatting import DASH, age, escape, figure, latency, money
+from panel_app.review import Review, ask
 from panel_app.session_feed import SessionFeed
-from panel_app.views import parts, tables
+from panel_app.views import parts
+from panel_app.views.run_tabs import Tab
+from panel_app.views.run_tabs.guards import Guards
+from panel_app.views.run_tabs.intents import Intents
+from panel_app.views.run_tabs.looking_back import Drift, Explain
+from panel_app.views.run_tabs.rows import Events, Log, Positions, Trades
+from panel_app.views.run_tabs.version import Version
 from toolkit import clock
+from toolkit.research.expectation import Expectation
 from toolkit.store.queries import Reader
 from toolkit.store.records import FleetRow
 
 _SPANS = {"Latest": 180, "1 month": 520, "3 months": 1560}
+SILENT_SECONDS = 30.0
 
 
 class RunView(pn.viewable.Viewer):
@@ -37,6 +50,8 @@ class RunView(pn.viewable.Viewer):
         Who looks; the store's own principal when left out. `NotFound` when that principal may not see the run.
     actions
         Returns what goes beside the heading (buttons); None shows none.
+    review
+        Answers why and how far; None leaves out the tabs that ask it.
     """
 
     def __init__(
@@ -46,34 +61,34 @@ class RunView(pn.viewable.Viewer):
         *,
         reader: Reader | None = None,
         actions: Callable[[RunTopic], Any] | None = None,
+        review: Review | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**params)
         self.run_id = run_id
         self._store = store
         self._topic: RunTopic = store.run(run_id, reader)
-        self._seen = {"trades": 0, "intents": 0, "events": 0}
+        self._trades_seen = 0
         self._curve_seen = -1
         self._heading = parts.Heading()
         self._tiles = parts.Tiles()
-        self._tables = {
-            "trades": tables.trades_table(), "intents": tables.intents_table(), "events": tables.events_table()
-        }  # fmt: skip
+        self._silence = pmui.Alert("", severity="warning", sizing_mode="stretch_width", margin=0, visible=False)
         self._chart: PriceChart | None = None
         self._equity: EquityChart | None = None
+        self._panes = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._legend = parts.legend(_LEGEND)
         self._bokeh: list[pn.pane.Bokeh] = []
-        self._tabs = self._make_tabs()
+        self._explain = Explain(review, self._topic) if review is not None else None
+        self._shown: list[Tab] = self._make_tabs(review)
+        self._tabs = pmui.Tabs(
+            *((tab.title, tab.content) for tab in self._shown), dynamic=True, sizing_mode="stretch_width", margin=0
+        )
+        self._tabs.param.watch(lambda _event: self._show_tab(), "active")
         self._actions = actions(self._topic) if actions is not None else None
         self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
-            pn.FlexBox(
-                self._heading,
-                *([self._actions] if self._actions is not None else []),
-                align_items="center",
-                gap="10px",
-                margin=0,
-                sizing_mode="stretch_width",
-            ),
+            parts.heading_line(self._heading, self._actions),
+            self._silence,
             self._tiles,
             *self._charts(),
             self._tabs,
@@ -84,6 +99,7 @@ class RunView(pn.viewable.Viewer):
         )
         self.refresh()
         self.feed.start()
+        self._ask_for_indicators()
 
     def __panel__(self) -> Any:
         return self._layout
@@ -94,23 +110,53 @@ class RunView(pn.viewable.Viewer):
 
     def refresh(self) -> None:
         """Bring everything that is shown up to date."""
-        row = self._topic.row
-        changed_trades = self._topic.trades.since(self._seen["trades"])
+        topic, row = self._topic, self._topic.row
+        changed_trades = topic.trades.since(self._trades_seen)
         if self._chart is not None and self._equity is not None:
-            self._chart.grow(self._topic.stop)
+            self._chart.grow(topic.stop)
             if changed_trades or row.open_positions:
-                self._chart.show_trades(changed_trades.rows if changed_trades else [])
-            if self._topic.curve.version != self._curve_seen:
-                self._curve_seen = self._topic.curve.version
-                self._equity.show(self._topic.curve)
+                self._chart.show_trades(changed_trades.rows if changed_trades else [], topic.moves)
+            if topic.curve.version != self._curve_seen:
+                self._curve_seen = topic.curve.version
+                self._equity.show(topic.curve)
             if self._bokeh and pn.state.curdoc is None:
                 pn.io.push_notebook(*self._bokeh)
-        self._seen["trades"] = changed_trades.seq
-        self._show_table()
+        self._trades_seen = changed_trades.seq
+        self._show_tab()
         if self._actions is not None:
             self._actions.refresh()
         self._show_heading(row)
         self._show_tiles(row)
+
+    # ---- pieces
+
+    def _make_tabs(self, review: Review | None) -> list[Tab]:
+        topic = self._topic
+        found: list[Tab] = [Positions(), Trades(topic), Intents(topic), Guards(), Events(topic)]
+        if review is not None and self._explain is not None:
+            found += [self._explain, Drift(review), Log(review)]
+        found.append(Version(topic))
+        return found
+
+    def _picked(self, when: datetime) -> None:
+        if self._explain is not None:
+            self._tabs.active = self._shown.index(self._explain)
+            self._explain.about(when)
+
+    def _ask_for_indicators(self) -> None:
+        bars, spec = self._topic.bars, self._topic.detail.spec_json
+        if bars is not None:
+            # Refused: the Strategy tab says why this toolkit cannot read the spec.
+            ask(lambda: node_columns(spec, bars), self._draw_indicators, lambda _error: None)
+
+    def _draw_indicators(self, columns: dict[str, Floats]) -> None:
+        chart = self._chart
+        assert chart is not None
+        panes = chart.add_indicators(columns)
+        self._panes[:] = [pn.pane.Bokeh(pane, sizing_mode="stretch_width", margin=(0, 2, 6, 6)) for pane in panes]
+        if chart.indicators is not None:
+            lines = "".join(_key(colour, "\N{EM DASH}", escape(name)) for name, colour in chart.indicators.legend)
+            self._legend.object = lines + _LEGEND
 
     # ---- pieces
 
@@ -119,35 +165,32 @@ class RunView(pn.viewable.Viewer):
         if topic.bars is None:
             words = f"No price chart: {topic.bars_missing}."
             return [pmui.Alert(escape(words), severity="info", sizing_mode="stretch_width", margin=0)]
-        self._chart = PriceChart(topic.bars, topic.stop)
-        self._equity = EquityChart(topic.bars, float(topic.row.capital), self._chart.x_range)
+        evidence = json.loads(topic.detail.evidence_json or "{}")
+        expected = Expectation.from_facts((evidence.get("trial") or {}).get("expectation") or {})
+        self._chart = PriceChart(topic.bars, topic.stop, on_pick=self._picked)
+        self._equity = EquityChart(topic.bars, float(topic.row.capital), self._chart.x_range, expected=expected)
         chart = self._chart
         buttons = [
             pmui.Button(label=label, variant="text", size="small", margin=0, on_click=self._zoom(chart, span))
             for label, span in (*_SPANS.items(), ("All", None))
         ]
-        legend = pn.pane.HTML(
-            _LEGEND,
-            margin=(2, 8),
-            styles={"margin-left": "auto", "opacity": ".85", "font-size": "12px", "max-width": "100%"},
-        )
         self._bokeh = [
             pn.pane.Bokeh(chart.figure, sizing_mode="stretch_width", margin=(0, 2, 6, 6)),
             pn.pane.Bokeh(self._equity.layout, sizing_mode="stretch_width", margin=(0, 2, 6, 6)),
         ]
         title = " · ".join((*topic.row.symbols, topic.row.timeframe, "bid"))
+        band = "" if expected is None else " · band: 90 of 100 runs that trade as its sea trial did"
         return [
-            pmui.Paper(
-                pn.FlexBox(_caption(title), *buttons, legend, align_items="center", margin=(4, 4, 0, 8)),
+            parts.paper(
+                pn.FlexBox(_caption(title), *buttons, self._legend, align_items="center", margin=(4, 4, 0, 8)),
                 self._bokeh[0],
-                elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0,
+                self._panes,
             ),
-            pmui.Paper(
-                pn.FlexBox(_caption(f"Equity and drawdown · {topic.row.currency}"), margin=(6, 4, 0, 8)),
+            parts.paper(
+                pn.FlexBox(_caption(f"Equity and drawdown · {topic.row.currency}{band}"), margin=(6, 4, 0, 8)),
                 self._bokeh[1],
-                elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0,
             ),
-        ]  # fmt: skip
+        ]
 
     def _zoom(self, chart: PriceChart, span: int | None) -> Callable[[Any], None]:
         def click(_event: Any) -> None:
@@ -158,37 +201,9 @@ class RunView(pn.viewable.Viewer):
 
         return click
 
-    def _make_tabs(self) -> Any:
-        strategy = pn.pane.HTML("", sizing_mode="stretch_width", margin=8)
-        strategy.object = version_html(self._topic)
-        tabs = pmui.Tabs(
-            ("Trades", self._tables["trades"]),
-            ("Intents", self._tables["intents"]),
-            ("Events", self._tables["events"]),
-            ("Strategy", strategy),
-            dynamic=True,
-            sizing_mode="stretch_width",
-            margin=0,
-        )
-        tabs.param.watch(lambda _event: self._show_table(), "active")
-        return tabs
-
-    def _show_table(self) -> None:
-        # Only the table in view is brought up to date; the others follow when their tab is opened.
-        name = ("trades", "intents", "events", "")[self._tabs.active]
-        topic = self._topic
-        if name == "trades" and topic.trades.seq != self._seen.get("trades_shown"):
-            digits = topic.bars.instrument.digits if topic.bars is not None else None
-            parts.fill(self._tables[name], tables.trade_rows(list(topic.trades), digits or 5))
-            self._seen["trades_shown"] = topic.trades.seq
-        elif name == "intents" and topic.intents.seq != self._seen["intents"]:
-            newest = sorted(topic.intents, key=lambda row: row.created_at, reverse=True)
-            parts.fill(self._tables[name], tables.intent_rows(newest))
-            self._seen["intents"] = topic.intents.seq
-        elif name == "events" and topic.events.seq != self._seen["events"]:
-            rows = sorted(topic.events, key=lambda row: row.event_id)
-            parts.fill(self._tables[name], tables.event_rows(rows))
-            self._seen["events"] = topic.events.seq
+    def _show_tab(self) -> None:
+        # Only the tab in view is brought up to date; the others follow when they are opened.
+        self._shown[self._tabs.active].show(self._topic)
 
     def _show_heading(self, row: FleetRow) -> None:
         beat = row.heartbeat_age_seconds(clock.now())
@@ -199,11 +214,22 @@ class RunView(pn.viewable.Viewer):
             (" ".join((*row.symbols, row.timeframe)), ""),
             (f"heartbeat {age(beat)}" if row.status == "RUNNING" else "", ""),
             ("account halted" if row.halted else "", theme.LOSS),
-            *((f"guardrail {rule}", theme.WARNING) for rule in row.trips),
+            *((f"guardrail {rule.removeprefix('guard_').replace('_', ' ')}", theme.WARNING) for rule in row.trips),
             (f"{row.unresolved_intents} unresolved" if row.unresolved_intents else "", theme.LOSS),
+            (self._against_band(), theme.WARNING),
         ]
         error = row.last_error or self._store.failure
         self._heading.put(f"{row.bot} v{row.version_number}", chips, error)
+        silent = row.status in ("RUNNING", "STOPPING") and (beat is None or beat > SILENT_SECONDS)
+        if silent:
+            asked = " It was asked to stop; nothing happens until one does." if row.status == "STOPPING" else ""
+            who = "No live worker carries" if row.host == "workers" else "No process carries"
+            self._silence.object = f"{who} this run: last sign of life {age(beat)} ago.{asked}"
+        self._silence.visible = silent
+
+    def _against_band(self) -> str:
+        outside = 0 if self._equity is None else self._equity.outside(self._topic.curve)
+        return {-1: "below expectation", 1: "above expectation"}.get(outside, "")
 
     def _show_tiles(self, row: FleetRow) -> None:
         topic = self._topic
@@ -211,7 +237,7 @@ class RunView(pn.viewable.Viewer):
         won = sum(1 for trade in closed if trade.net > 0)
         total = row.realised
         percent = float(total / row.capital * 100) if row.capital else 0.0
-        fall = float(topic.curve.fall.min()) if len(topic.curve.fall) else 0.0
+        fall = float(np.min(topic.curve.fall)) if len(topic.curve.fall) else 0.0
         answers = [float(intent.latency_ms) for intent in topic.intents if intent.latency_ms is not None]
         bars = f"{row.bars_count:,} bars" + (f" of {len(topic.bars):,}" if topic.bars is not None else "")
         gained = row.equity - row.capital
@@ -222,6 +248,7 @@ class RunView(pn.viewable.Viewer):
                            theme.money_colour(float(gained))),
                 parts.Tile("Realised", money(total, signed=True), figure(percent, 2, "%", signed=True),
                            theme.money_colour(percent)),
+                parts.Tile("Today", *_today(row)),
                 parts.Tile("Open profit", money(row.open_profit, signed=True), open_words),
                 parts.Tile("Max drawdown", figure(fall, 2, "%") if fall else DASH, "of equity, so far"),
                 parts.Tile("Trades", f"{len(closed):,}", f"{won / len(closed):.0%} won" if closed else "none closed yet"),
@@ -230,6 +257,14 @@ class RunView(pn.viewable.Viewer):
                 parts.Tile("Market time", f"{row.cursor:%d %b %H:%M}" if row.cursor else DASH, bars),
             ]
         )  # fmt: skip
+
+
+def _today(row: FleetRow) -> tuple[str, str, str]:
+    gained = row.day_profit
+    if gained is None:
+        return DASH, "no day begun yet", ""
+    percent = float(gained / row.day_base * 100) if row.day_base else 0.0
+    return money(gained, signed=True), figure(percent, 2, "%", signed=True), theme.money_colour(float(gained))
 
 
 def _middle(values: list[float]) -> str:
@@ -242,19 +277,6 @@ def _slowest(values: list[float]) -> str:
 
 def _caption(text: str) -> Any:
     return pn.pane.HTML(f"<b>{escape(text)}</b>", margin=(6, 12, 4, 4))
-
-
-def version_html(topic: RunTopic) -> str:
-    """Return the version of a run in words: what it does, its note, its hash."""
-    from panel_app.views.describe import spec_in_words
-
-    detail = topic.detail
-    lines = "".join(f"<li>{escape(line)}</li>" for line in spec_in_words(detail.spec_json))
-    note = f"<p>{escape(detail.note)}</p>" if detail.note else ""
-    return (
-        f"<h3>{escape(detail.bot)} version {detail.version_number}</h3>{note}<ul>{lines}</ul>"
-        f"<p style='opacity:.7'>version <code>{escape(detail.version_hash)}</code></p>"
-    )
 
 
 def _key(colour: str, shape: str, words: str) -> str:

@@ -14,6 +14,11 @@ from toolkit.store.records import EventRow, IntentRow, TradeRow
 _LEVELS = {"error": theme.LOSS, "warning": theme.WARNING, "info": theme.NEUTRAL, "debug": theme.NEUTRAL}
 
 
+def side_words(side: str) -> str:
+    """Return a side as an arrow and a word."""
+    return "\N{BLACK UP-POINTING TRIANGLE} Buy" if side == "BUY" else "\N{BLACK DOWN-POINTING TRIANGLE} Sell"
+
+
 def trades_table() -> pn.widgets.Tabulator:
     """Return the table of trades."""
     return parts.table(
@@ -32,7 +37,7 @@ def trade_rows(trades: list[TradeRow], digits: int) -> list[dict[str, Any]]:
 
     return [
         {
-            "side": "\N{BLACK UP-POINTING TRIANGLE} Buy" if row.side == "BUY" else "\N{BLACK DOWN-POINTING TRIANGLE} Sell",
+            "side": side_words(row.side),
             "lots": f"{row.lots:f}", "entry": moment(row.entry_time), "entry_price": price(row.entry_price),
             "stop": price(row.stop_loss), "target": price(row.take_profit),
             "exit": moment(row.exit_time) if row.exit_time else "open", "exit_price": price(row.exit_price),

@@ -11,8 +11,20 @@ from uuid import UUID
 
 from sqlalchemy import Engine, Row, Select, and_, case, func, or_, select
 
-from toolkit.store.models import Account, AccountGrant, AccountLease, Audit, EquityMark, LiveRun, Order, User
+from toolkit.store.models import (
+    Account,
+    AccountGrant,
+    AccountLease,
+    Audit,
+    EquityMark,
+    ExecutionIntent,
+    IntentEvent,
+    LiveRun,
+    Order,
+    User,
+)
 from toolkit.store.queries import Reader, visible_accounts
+from toolkit.store.records import IntentStep
 from toolkit.store.unit_of_work import READ_ONLY
 
 
@@ -43,7 +55,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class StopMove:
-    """A stop and a target that were set at the platform after the entry."""
+    """A stop and a target as they were set at the platform, with the entry or after it."""
 
     position_id: str
     at: datetime
@@ -141,14 +153,30 @@ class Operations:
         return {UUID(row[0]): row[1] for row in rows}
 
     def stop_moves(self, reader: Reader, run_id: UUID) -> list[StopMove]:
-        """Return the stops and targets of a run's positions that were changed after the entry, oldest first."""
+        """Return the stops and targets of a run's positions as they were set, entries included, oldest first."""
         rows = self._all(
             select(Order.position_id, Order.sent_at, Order.stop_loss, Order.take_profit)
             .where(Order.live_run_id == run_id, Order.account_id.in_(visible_accounts(reader)),
-                   Order.action == "MODIFY_SLTP", Order.outcome.in_(("DONE", "ALREADY")), Order.position_id.is_not(None))
+                   Order.action.in_(("OPEN_TRADE", "MODIFY_SLTP")), Order.outcome.in_(("DONE", "PARTIAL", "ALREADY")),
+                   Order.position_id.is_not(None))
             .order_by(Order.sent_at, Order.order_pk)
         )  # fmt: skip
         return [StopMove(*row) for row in rows]
+
+    def steps(self, reader: Reader, intent_ids: Sequence[UUID]) -> dict[UUID, list[IntentStep]]:
+        """Return every change of state of these intents, each intent's oldest first; those not visible are left out."""
+        rows = self._all(
+            select(IntentEvent.intent_id, IntentEvent.seq, IntentEvent.from_state, IntentEvent.to_state,
+                   IntentEvent.actor, IntentEvent.at, IntentEvent.detail)
+            .join(ExecutionIntent, ExecutionIntent.intent_id == IntentEvent.intent_id)
+            .where(IntentEvent.intent_id.in_(list(intent_ids)),
+                   ExecutionIntent.account_id.in_(visible_accounts(reader)))
+            .order_by(IntentEvent.intent_id, IntentEvent.seq)
+        )  # fmt: skip
+        found: dict[UUID, list[IntentStep]] = {}
+        for row in rows:
+            found.setdefault(row[0], []).append(IntentStep(*row[1:]))
+        return found
 
     def hosted(self, reader: Reader) -> list[Hosted]:
         """Return the accounts that have runs under way, each with who holds it and when it last lived."""

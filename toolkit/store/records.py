@@ -174,6 +174,7 @@ class TradeRow:
     commission: Decimal
     swap: Decimal
     updated_at: datetime
+    position_id: str = ""
 
     @property
     def net(self) -> Decimal:

@@ -1,0 +1,37 @@
+"""The intents of a run: the latest as a timeline of their states, all of them as a table."""
+
+from __future__ import annotations
+
+import panel as pn
+
+from panel_app.charts.timeline import MOST, IntentTimeline
+from panel_app.data_store import RunTopic
+from panel_app.export import export_button
+from panel_app.views import parts, tables
+
+
+class Intents:
+    """Timeline and table."""
+
+    title = "Intents"
+
+    def __init__(self, topic: RunTopic) -> None:
+        self._timeline = IntentTimeline()
+        self._pane = pn.pane.Bokeh(self._timeline.figure, sizing_mode="stretch_width", margin=(4, 2, 0, 2))
+        self._table = tables.intents_table()
+        self._seen = -1
+        self.content = pn.Column(
+            export_button(f"intents-{str(topic.run_id)[:8]}", lambda: list(topic.intents)), self._pane, self._table,
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
+
+    def show(self, topic: RunTopic) -> None:
+        """Show the intents when any changed."""
+        if topic.intents.seq == self._seen:
+            return
+        self._seen = topic.intents.seq
+        newest = sorted(topic.intents, key=lambda row: row.created_at, reverse=True)
+        parts.fill(self._table, tables.intent_rows(newest))
+        shown = newest[:MOST]
+        self._pane.visible = bool(shown)
+        self._timeline.show(shown, topic.operations.steps(topic.reader, [row.intent_id for row in shown]))
