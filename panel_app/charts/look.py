@@ -8,6 +8,7 @@ from bokeh.models import ColumnDataSource, CustomJSTickFormatter, Range1d
 
 # Labels are looked up in the axis source: bar number -> open time. Between known bars the nearest earlier one counts.
 _TICKS = """
+if (window.innerWidth < 600 && index % 3 != 0) return "";
 const n = axis.data.n, ms = axis.data.ms;
 if (n.length == 0) return "";
 let lo = 0, hi = n.length - 1;

@@ -14,14 +14,23 @@ from panel_app.formatting import latency, moment, sentence
 from toolkit.store.records import IntentRow, IntentStep
 
 MOST = 25
+FEW = 8
 _PART = ("y", "left", "right", "colour", "state", "took")
 _END = ("y", "x", "colour", "words")
 
 
 class IntentTimeline:
-    """The latest intents, newest at the top."""
+    """The latest intents, newest at the top.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most
+        How many it has room for; its height never changes, because a figure resized while it is being built breaks in the
+        browser.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
         self.parts = ColumnDataSource(data={name: [] for name in _PART})
         self.ends = ColumnDataSource(data={name: [] for name in _END})
         self.y_range = FactorRange()
@@ -30,7 +39,7 @@ class IntentTimeline:
 
     def show(self, intents: Sequence[IntentRow], steps: Mapping[UUID, Sequence[IntentStep]]) -> None:
         """Draw these intents, given newest first."""
-        shown = [intent for intent in intents[:MOST] if steps.get(intent.intent_id)]
+        shown = [intent for intent in intents[: self.most] if steps.get(intent.intent_id)]
         parts: list[tuple[Any, ...]] = []
         ends: list[tuple[Any, ...]] = []
         labels: list[str] = []
@@ -47,15 +56,15 @@ class IntentTimeline:
             took = f"{sentence(end.to_state)}, {latency(at[-1])}"
             ends.append((label, at[-1], theme.INTENT_COLOURS.get(end.to_state, theme.NEUTRAL), took))
             furthest = max(furthest, at[-1])
-        self.y_range.factors = labels[::-1]
+        empty = [" " * (place + 1) for place in range(self.most - len(labels))]
+        self.y_range.factors = empty + labels[::-1]
         self.x_range.update(start=-0.01 * furthest, end=furthest * 1.35)
-        self.figure.height = 60 + 22 * max(1, len(labels))
         self.parts.data = {name: [row[place] for row in parts] for place, name in enumerate(_PART)}
         self.ends.data = {name: [row[place] for row in ends] for place, name in enumerate(_END)}
 
     def _draw(self) -> Any:
         plot = figure(
-            height=120, sizing_mode="stretch_width", x_range=self.x_range, y_range=self.y_range, tools="",
+            height=60 + 22 * self.most, sizing_mode="stretch_width", x_range=self.x_range, y_range=self.y_range, tools="",
             toolbar_location=None, name="intents", x_axis_label="milliseconds since the decision was durable",
         )  # fmt: skip
         plot.outline_line_color = None

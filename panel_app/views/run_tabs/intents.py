@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import panel as pn
 
-from panel_app.charts.timeline import MOST, IntentTimeline
+from panel_app.charts.timeline import FEW, MOST, IntentTimeline
 from panel_app.data_store import RunTopic
 from panel_app.export import export_button
 from panel_app.views import parts, tables
@@ -16,8 +16,9 @@ class Intents:
     title = "Intents"
 
     def __init__(self, topic: RunTopic) -> None:
-        self._timeline = IntentTimeline()
-        self._pane = pn.pane.Bokeh(self._timeline.figure, sizing_mode="stretch_width", margin=(4, 2, 0, 2))
+        self._timeline = IntentTimeline(_room(topic))
+        # The figure is put in place when it is complete: one that changes while the browser builds it breaks there.
+        self._pane = pn.pane.Bokeh(None, sizing_mode="stretch_width", margin=(4, 2, 0, 2))
         self._table = tables.intents_table()
         self._seen = -1
         self.content = pn.Column(
@@ -33,5 +34,14 @@ class Intents:
         newest = sorted(topic.intents, key=lambda row: row.created_at, reverse=True)
         parts.fill(self._table, tables.intent_rows(newest))
         shown = newest[:MOST]
-        self._pane.visible = bool(shown)
-        self._timeline.show(shown, topic.operations.steps(topic.reader, [row.intent_id for row in shown]))
+        steps = topic.operations.steps(topic.reader, [row.intent_id for row in shown])
+        if self._pane.object is None or self._timeline.most != _room(topic):
+            self._timeline = IntentTimeline(_room(topic))
+            self._timeline.show(shown, steps)
+            self._pane.object = self._timeline.figure
+        else:
+            self._timeline.show(shown, steps)
+
+
+def _room(topic: RunTopic) -> int:
+    return FEW if len(topic.intents) <= FEW else MOST
