@@ -211,7 +211,8 @@ def test_browser_opens_a_run_by_a_click_and_draws_its_charts(tab: Tab, served: S
     tab.page.locator(".bk-Figure").nth(2).wait_for(timeout=WAIT_MS)
     assert str(served.run.run_id) in tab.page.url
     assert tab.page.locator(".bk-Figure canvas").first.is_visible()
-    tab.page.locator(".tabulator-row").first.wait_for(timeout=WAIT_MS)
+    tab.page.get_by_role("tab", name="Trades").click(timeout=WAIT_MS)
+    tab.page.locator(".tabulator-row", has_text="Sell").first.wait_for(timeout=WAIT_MS)
     assert "Sell" in tab.page.locator(".tabulator").inner_text()
     tab.quiet()
 
