@@ -106,6 +106,11 @@ class SimulatedPlatform:
         """Return the venue behind the protocol, in its integers; for doubles built on it and for tests."""
         return self._venue
 
+    @property
+    def guard(self) -> threading.RLock:
+        """Return the lock that every call here holds; who reads the venue from another thread takes it."""
+        return self._guard
+
     # --- session ---------------------------------------------------------------------------------------------------
 
     def connect(self) -> AccountSnapshot:

@@ -1,0 +1,5 @@
+"""cTrader behind the ``TradingPlatform`` protocol, over the Open API; needs the extra ``ctrader``."""
+
+from toolkit.platforms.ctrader.platform import CTraderPlatform
+
+__all__ = ["CTraderPlatform"]

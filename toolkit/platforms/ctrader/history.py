@@ -1,0 +1,131 @@
+"""Deals and orders of the past, complete: by weeks, page after page, every deal with the order that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from toolkit.execution.ports import History, PlatformDeal
+from toolkit.platforms.ctrader import codes, convert
+from toolkit.platforms.ctrader.desk import Asked
+from toolkit.platforms.ctrader.messages import pb
+from toolkit.platforms.ctrader.session import Session
+
+_PAGE = 500
+_KEPT = 20_000
+_MADE = frozenset({codes.DEAL_FILLED, codes.DEAL_PARTIALLY_FILLED})
+
+
+class Past:
+    """What the server remembers of the account.
+
+    Parameters
+    ----------
+    session
+        The account's line.
+    asked
+        Our closes, whose reasons the server does not keep.
+    """
+
+    def __init__(self, session: Session, asked: Asked) -> None:
+        self._session, self._asked = session, asked
+        self._ended: dict[int, pb.ProtoOAOrder] = {}
+
+    def read(self, since: datetime, until: datetime) -> History:
+        """Return the orders that ended and the deals made within the span, both ends included."""
+        begin, end = convert.stamp(since), convert.stamp(until)
+        orders = {o.orderId: o for o in self._orders(begin, end)}
+        for order in orders.values():
+            self._keep(order)
+        ended = [
+            convert.order(o, self._session.symbol_of_id(o.tradeData.symbolId))
+            for o in sorted(orders.values(), key=lambda o: o.orderId)
+            if o.orderStatus != codes.ORDER_ACCEPTED and begin <= o.utcLastUpdateTimestamp <= end
+        ]
+        deals = [self._deal(d) for d in self._deals(begin, end)]
+        return History(tuple(ended), tuple(d for d in deals if since <= d.at <= until))
+
+    def of_position(self, position_id: str) -> tuple[PlatformDeal, ...]:
+        """Return the deals of one position, oldest first."""
+        s = self._session
+        found = s.ask(
+            pb.ProtoOADealListByPositionIdReq(ctidTraderAccountId=s.account_id, positionId=int(position_id)),
+            pb.ProtoOADealListByPositionIdRes,
+        )
+        made = [d for d in found.deal if d.dealStatus in _MADE]
+        return tuple(self._deal(d) for d in sorted(made, key=lambda d: (d.executionTimestamp, d.dealId)))
+
+    def _deal(self, d: pb.ProtoOADeal) -> PlatformDeal:
+        s = self._session
+        digits = int(d.moneyDigits) if d.HasField("moneyDigits") else s.money_digits
+        order = self._order(d.orderId)
+        made = convert.deal(d, order, s.symbol_of_id(d.symbolId), digits)
+        if made.entry != "out" or made.reason:
+            return made
+        if order is not None and not order.closingOrder:
+            return replace(made, reason="signal")  # an opposite order of ours on a netted account
+        ask = self._asked.of(d.orderId, d.positionId)
+        if ask is None:
+            return replace(made, reason="manual", tag_text="", magic=0)
+        return replace(made, reason=ask.reason, tag_text=ask.tag_text)
+
+    def _order(self, order_id: int) -> pb.ProtoOAOrder | None:
+        known = self._ended.get(order_id)
+        if known is not None:
+            return known
+        s = self._session
+        found = s.ask(
+            pb.ProtoOAOrderDetailsReq(ctidTraderAccountId=s.account_id, orderId=order_id), pb.ProtoOAOrderDetailsRes
+        )
+        self._keep(found.order)
+        return found.order
+
+    def _keep(self, order: pb.ProtoOAOrder) -> None:
+        if order.orderStatus == codes.ORDER_ACCEPTED:
+            return  # it can still change
+        while len(self._ended) >= _KEPT:
+            self._ended.pop(next(iter(self._ended)))
+        self._ended[order.orderId] = order
+
+    def _deals(self, begin: int, end: int) -> Iterator[pb.ProtoOADeal]:
+        s = self._session
+        seen: set[int] = set()
+        for start, stop in _weeks(begin, end):
+            while True:
+                page = s.ask(
+                    pb.ProtoOADealListReq(
+                        ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop, maxRows=_PAGE
+                    ),
+                    pb.ProtoOADealListRes,
+                )
+                fresh = [d for d in page.deal if d.dealId not in seen]
+                seen.update(d.dealId for d in fresh)
+                yield from sorted(
+                    (d for d in fresh if d.dealStatus in _MADE), key=lambda d: (d.executionTimestamp, d.dealId)
+                )
+                if not page.hasMore or not fresh:
+                    break
+                start = max(d.executionTimestamp for d in fresh)
+
+    def _orders(self, begin: int, end: int) -> Iterator[pb.ProtoOAOrder]:
+        s = self._session
+        seen: set[int] = set()
+        for start, stop in _weeks(begin, end):
+            while True:
+                page = s.ask(
+                    pb.ProtoOAOrderListReq(ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop),
+                    pb.ProtoOAOrderListRes,
+                )
+                fresh = [o for o in page.order if o.orderId not in seen]
+                seen.update(o.orderId for o in fresh)
+                yield from fresh
+                if not page.hasMore or not fresh:
+                    break
+                start = max(o.utcLastUpdateTimestamp for o in fresh)
+
+
+def _weeks(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    while begin <= end:
+        yield begin, min(end, begin + codes.WEEK_MS)
+        begin += codes.WEEK_MS + 1
