@@ -1,4 +1,4 @@
-"""A LiveRun through the MetaTrader 5 adapter and the double makes the backtest's trades, field by field."""
+"""A LiveRun through an adapter and its double makes the backtest's trades, field by field."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 import toolkit as tk
 from toolkit.bootstrap import build
 from toolkit.execution.ports import AccountSnapshot, Book
@@ -14,6 +16,7 @@ from toolkit.live import live_runs
 from toolkit.live.feed import Replay
 from toolkit.live.host import host_run
 from toolkit.live.opening.rehearsal import rehearsal_version
+from toolkit.platforms.simctrader import SimCTraderPlatform
 from toolkit.platforms.simmt5 import SimMT5Platform
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import normalise_all
@@ -53,28 +56,47 @@ class EmaCross(tk.SectionedStrategy):
         return tk.RiskPercent(1.0)
 
 
-class ShownAsPaper(SimMT5Platform):
-    """The session shown as a paper account, so that a run may begin on it at the first stage."""
+class ShownAsPaper:
+    """A session shown as a paper account, so that a run may begin on it at the first stage."""
 
     def connect(self) -> AccountSnapshot:
         """Connect."""
-        return replace(super().connect(), environment="paper")
+        return replace(super().connect(), environment="paper")  # type: ignore[misc]
 
     def book(self) -> Book:
         """Read the book."""
-        book = super().book()
+        book = super().book()  # type: ignore[misc]
         return replace(book, account=replace(book.account, environment="paper"))
 
 
-def test_mt5_live_run_on_the_double_equals_the_backtest(tmp_path: Path) -> None:
-    """Names with a suffix, server clock, tickets and floats in between change no field of any trade."""
+class PaperMT5(ShownAsPaper, SimMT5Platform):
+    """MetaTrader 5: names with a suffix, the server's clock, tickets and floats."""
+
+
+class PaperCTrader(ShownAsPaper, SimCTraderPlatform):
+    """cTrader: units of a hundredth, relative levels, a TLS socket."""
+
+
+def on_mt5(folder: Path, terms: PaperAccount) -> Any:
+    """Open the MetaTrader 5 adapter over its double."""
+    return PaperMT5(SimulatedPlatform(folder / "venue.sqlite", terms), suffix=".r")
+
+
+def on_ctrader(folder: Path, terms: PaperAccount) -> Any:
+    """Open the cTrader adapter over the sandbox."""
+    return PaperCTrader(SimulatedPlatform(folder / "venue.sqlite", terms), folder)
+
+
+@pytest.mark.parametrize("open_platform", [on_mt5, on_ctrader], ids=["mt5", "ctrader"])
+def test_platform_live_run_on_a_double_equals_the_backtest(tmp_path: Path, open_platform: Any) -> None:
+    """What lies between a run and its venue changes no field of any trade."""
     bars = tk.sample_bars("EURUSD", "H1")[:700]
     terms = PaperAccount("USD", 10_000)
     expected = normalise_all(tk.backtest(EmaCross(), bars, account=terms).trades.to_dict("records"))
     assert len(expected) > 20
 
-    def opened(account: AccountRecord, settings: Settings) -> SimMT5Platform:
-        return ShownAsPaper(SimulatedPlatform(settings.home / "venue.sqlite", terms), suffix=".r")
+    def opened(account: AccountRecord, settings: Settings) -> Any:
+        return open_platform(settings.home, terms)
 
     settings = Settings(home=tmp_path, database_url="", gateway="local")  # type: ignore[arg-type]
     engine = build(settings, open_platform={"simulated": opened})
@@ -91,7 +113,7 @@ def test_mt5_live_run_on_the_double_equals_the_backtest(tmp_path: Path) -> None:
                     environment="paper",
                     gateway="local",
                     login="5000001",
-                    server="SimServer-Demo",
+                    server="",
                 ),
                 engine.now(),
             )

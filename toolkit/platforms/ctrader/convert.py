@@ -7,15 +7,15 @@ relative stops are hundred-thousandths; other prices are floats on the symbol's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from toolkit.clock import from_ns, to_ns
-from toolkit.errors import BadInput, must_be
+from toolkit.errors import BadInput, UnknownSymbol, must_be
 from toolkit.execution.ports import (
     ClientTag,
     OrderType,
@@ -23,7 +23,7 @@ from toolkit.execution.ports import (
     PlatformOrder,
     PlatformPosition,
 )
-from toolkit.market import Bars, Instrument, Side, Timeframe
+from toolkit.market import Bars, Instrument, Side, Timeframe, find_instrument
 from toolkit.platforms.ctrader import codes
 from toolkit.platforms.ctrader.messages import pb
 
@@ -64,24 +64,34 @@ def symbol(light: pb.ProtoOALightSymbol, full: pb.ProtoOASymbol, assets: Mapping
     swap = (_float(full.swapLong), _float(full.swapShort))
     if mode == "points":
         swap = (swap[0] * per_pip, swap[1] * per_pip)  # the server states pips
-    facts = Instrument(
-        symbol=ours,
-        quote_currency=quote,
-        pip_size=pip,
-        contract_size=Decimal(lot) / 100,
-        volume_min=_lots(full.minVolume, lot),
-        volume_max=_lots(full.maxVolume, lot),
-        volume_step=_lots(full.stepVolume, lot),
-        digits=full.digits,
-        base_currency=base if currency or base in _METALS else None,
-        swap_mode="none" if not any(swap) else mode,
-        swap_long=swap[0],
-        swap_short=swap[1],
-        swap_triple_weekday=(full.swapRollover3Days - 1) % 7 if full.swapRollover3Days else 2,
-        margin_mode="forex" if currency and quote in _FIAT else "cfd_leverage",
-        asset_class="forex" if currency and quote in _FIAT else "metal" if base in _METALS else "index",
-        source="the cTrader server",
-    )
+    try:
+        known: Instrument | None = find_instrument(ours)
+    except UnknownSymbol:
+        known = None
+    # an index's underlying is an asset of the server like a currency is; only the table, or its name, tells them apart
+    money = currency or base in _METALS or (known is not None and known.base_currency == base)
+    stated: dict[str, Any] = {
+        "symbol": ours,
+        "quote_currency": quote,
+        "pip_size": pip,
+        "contract_size": Decimal(lot) / 100,
+        "volume_min": _lots(full.minVolume, lot),
+        "volume_max": _lots(full.maxVolume, lot),
+        "volume_step": _lots(full.stepVolume, lot),
+        "digits": full.digits,
+        "base_currency": base if money else None,
+        "swap_mode": mode if any(swap) else "none",
+        "swap_long": swap[0],
+        "swap_short": swap[1],
+        "swap_triple_weekday": (full.swapRollover3Days - 1) % 7 if full.swapRollover3Days else 2,
+        "source": "the cTrader server",
+    }
+    if known is not None:
+        facts = replace(known, **stated)  # what the server does not state: margin's way, asset class
+    else:
+        forex = currency and quote in _FIAT
+        kind = "forex" if forex else "metal" if base in _METALS else "index"
+        facts = Instrument(**stated, margin_mode="forex" if forex else "cfd_leverage", asset_class=kind)
     return Symbol(int(full.symbolId), light.symbolName, facts, lot, full.tradingMode == codes.TRADING_ENABLED)
 
 

@@ -203,16 +203,19 @@ class Session:
         self.trader = self.client.ask(
             pb.ProtoOATraderReq(ctidTraderAccountId=self.account_id), pb.ProtoOATraderRes
         ).trader
-        assets = self.client.ask(pb.ProtoOAAssetListReq(ctidTraderAccountId=self.account_id), pb.ProtoOAAssetListRes)
-        self._assets = {a.assetId: a.name for a in assets.asset}
-        found = self.client.ask(pb.ProtoOASymbolsListReq(ctidTraderAccountId=self.account_id), pb.ProtoOASymbolsListRes)
-        self._lights = {s.symbolName: s for s in found.symbol}
         self._symbols, self._by_id = {}, {}
+        self._read_symbols()
         with self._fresh:
             self._spots.clear()  # a price from before the loss is no price
         again, self._subscribed = sorted(self._subscribed), set()
         if again:
             self._subscribe(again)
+
+    def _read_symbols(self) -> None:
+        assets = self.client.ask(pb.ProtoOAAssetListReq(ctidTraderAccountId=self.account_id), pb.ProtoOAAssetListRes)
+        self._assets = {a.assetId: a.name for a in assets.asset}
+        found = self.client.ask(pb.ProtoOASymbolsListReq(ctidTraderAccountId=self.account_id), pb.ProtoOASymbolsListRes)
+        self._lights = {s.symbolName: s for s in found.symbol}
 
     def close(self) -> None:
         """End the line; safe to call twice."""
@@ -287,6 +290,8 @@ class Session:
             return known
         self.ready()
         name = self._theirs.get(ours, ours + self._suffix)
+        if name not in self._lights:
+            self._read_symbols()  # it may be new at the server
         light = self._lights.get(name)
         if light is None:
             raise UnknownSymbol(
@@ -300,6 +305,8 @@ class Session:
         if known is not None:
             return known
         self.ready()
+        if not any(s.symbolId == number for s in self._lights.values()):
+            self._read_symbols()
         light = next((s for s in self._lights.values() if s.symbolId == number), None)
         if light is None:
             raise ReadFailed(f"the server names symbol {number}, which is not in its list: connect again")

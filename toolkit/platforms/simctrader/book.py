@@ -40,6 +40,7 @@ class VenueBook:
         self.platform, self.venue = platform, platform.venue
         self.account_id, self.login = account_id, login
         self.money_digits = -int(platform.account.money(1).as_tuple().exponent)
+        self._assets = [platform.account.currency]
         self.client_ids: dict[int, tuple[str, str]] = {}  # clientOrderId and comment, where they were not the same
 
     # --- symbols ---------------------------------------------------------------------------------------------------
@@ -64,12 +65,13 @@ class VenueBook:
         return self.venue.prices.instrument(symbol)
 
     def assets(self) -> list[str]:
-        """Return the venue's currencies and other underlyings; their place gives their number."""
-        found = {self.platform.account.currency}
+        """Return the venue's currencies and other underlyings; their place gives their number, for good."""
         for symbol in self.symbols():
             facts = self.facts(symbol)
-            found |= {facts.quote_currency, facts.base_currency or symbol}
-        return sorted(found)
+            for name in (facts.quote_currency, facts.base_currency or symbol):
+                if name not in self._assets:
+                    self._assets.append(name)
+        return self._assets
 
     def asset_id(self, name: str) -> int:
         """Return the number of an asset."""
