@@ -24,13 +24,12 @@ from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.replay import step_replay
 from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
+from toolkit.live.stepping.telling import tell_once
 from toolkit.store import audit
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
+from toolkit.store.runs import RunRecord, Runs, barrier_runs
 
 MAX_BARS = 1_000
-_RETELL_SECONDS = 300.0
-_told: dict[UUID, tuple[str, float]] = {}
 
 
 def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int = MAX_BARS) -> Progress:
@@ -88,15 +87,15 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except (PlatformError, StoreError) as error:
         forget(engine, live_run_id)
         if error.retryable:
-            _tell_once(engine, run, str(error))
+            tell_once(engine, run, "retrying", str(error))
             return Progress(run.status, waiting=f"retry: {error}")
-        return fail(engine, run, str(error), error=type(error).__name__)
+        return fail(engine, run, str(error), desk, error=type(error).__name__)
     except ToolkitError as error:
         forget(engine, live_run_id)
-        return fail(engine, run, str(error), error=type(error).__name__)
+        return fail(engine, run, str(error), desk, error=type(error).__name__)
     except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
         forget(engine, live_run_id)
-        return fail(engine, run, f"{type(error).__name__}: {error}", traceback=traceback.format_exc(limit=20))
+        return fail(engine, run, f"{type(error).__name__}: {error}", desk, traceback=traceback.format_exc(limit=20))
 
 
 class _Turn:
@@ -144,18 +143,6 @@ def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecor
     raise Forbidden(
         f"run {live_run_id} must be advanced for its own account {run.account_id}, was asked for {account_id}"
     )
-
-
-def _tell_once(engine: Engine, run: RunRecord, message: str) -> None:
-    """Put a failing read into the run's history when it begins, not at every attempt."""
-    told, at = _told.get(run.live_run_id, ("", 0.0))
-    clock = engine.clock.monotonic()
-    if told == message and clock - at < _RETELL_SECONDS:
-        return
-    _told[run.live_run_id] = (message, clock)
-    with engine.work(engine.service) as work:
-        add_event(work.connection, engine.now(), run, "retrying", message, level="warning")
-        work.commit()
 
 
 def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], limit: int) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -14,15 +15,21 @@ from sqlalchemy import select
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, RsiReversal, Sea
 from toolkit.errors import Forbidden, NotFound, PlatformError, ReadFailed
+from toolkit.execution.builder import build_trade_request
+from toolkit.execution.idempotency import signal_fingerprint
+from toolkit.execution.ledger.submit import make_entry, submit
+from toolkit.execution.ports import OrderType
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
 from toolkit.live.host import RunThread, host_run
-from toolkit.market import Bars
+from toolkit.market import Bars, Rate, Side
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.store.accounts import Accounts
+from toolkit.store.intents import SqlTransaction
 from toolkit.store.models import EquityMark, ExecutionIntent, RunEvent
+from toolkit.store.runs import RunRecord
 
 
 def backtest_trades(strategy: Any, bars: Bars, **given: Any) -> list[dict[str, Any]]:
@@ -245,6 +252,61 @@ def test_an_error_is_a_safe_shutdown(sea: Sea, some_bars: Bars, monkeypatch: pyt
     assert [p.stop_loss is not None for p in open_positions(sea, run)] == [True]
     assert events(sea, "error")
     assert advance(sea.engine, run.live_run_id, run.account_id).status == "ERROR"
+
+
+def test_an_error_takes_pending_entries_back_and_gives_the_account_free(
+    sea: Sea, some_bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A working limit order of the run is cancelled at the venue, by an intent, and the lease is released."""
+    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
+    while not open_positions(sea, run):
+        advance(sea.engine, run.live_run_id, run.account_id)
+    desk = sea.engine.desk(run.account_id)
+    working_limit(sea, run)
+    assert len(desk.platform.book().orders) == 1
+    monkeypatch.setattr("toolkit.live.stepping.replay.carry_out", _broken)
+    monkeypatch.setattr("toolkit.strategy.incremental.Incremental.step", _broken)
+    advance(sea.engine, run.live_run_id, run.account_id)
+    book = desk.platform.book()
+    assert book.orders == () and len(book.positions) == 1
+    assert events(sea, "pending_cancelled")
+    with sea.engine.store.begin(sea.engine.service, write=False) as work:
+        lease = work.lease(run.account_id)
+        assert lease is not None and lease.owner == ""
+
+
+def test_a_stop_takes_pending_entries_back(sea: Sea, some_bars: Bars) -> None:
+    """No entry may be filled after the run has stopped, so what works at the venue is cancelled first."""
+    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
+    while not open_positions(sea, run):
+        advance(sea.engine, run.live_run_id, run.account_id)
+    working_limit(sea, run)
+    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id)
+    for _ in range(5):
+        advance(sea.engine, run.live_run_id, run.account_id)
+    assert sea.read(run).status == "STOPPED"
+    assert sea.engine.desk(run.account_id).platform.book().orders == ()
+
+
+def working_limit(sea: Sea, run: RunRecord) -> None:
+    """Place a limit order of the run far from the market."""
+    desk = sea.engine.desk(run.account_id)
+    quote = desk.platform.quote("EURUSD")
+    key = "ab" * 32
+    built = build_trade_request(
+        account_id=run.account_id, instrument=desk.platform.instrument("EURUSD"), quote=quote, side=Side.BUY,
+        equity=Decimal(10_000), quote_to_account=Rate.ONE, stop_loss=quote.bid - Decimal("0.0600"),
+        take_profit=quote.bid, risk_percent=Decimal("0.5"), order_type=OrderType.LIMIT,
+        limit_price=quote.bid - Decimal("0.0400"), live_run_id=run.live_run_id,
+        bot_version_id=run.bot_version_id, signal_id="pending", idempotency_key=key,
+    )  # fmt: skip
+    intent = make_entry(
+        built, key=key, fingerprint=signal_fingerprint("t", {}), principal=sea.engine.service, now=sea.engine.now()
+    )
+    with sea.engine.work(sea.engine.service) as work:
+        submit(SqlTransaction(work), intent, sea.engine.service)
+        work.commit()
+    desk.gateway.deliver(run.account_id)
 
 
 def _broken(*_args: object, **_named: object) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, Sea
-from toolkit.clock import from_ns
+from toolkit.clock import from_ns, to_ns
+from toolkit.errors import BarsError
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.market import Bars
@@ -128,3 +129,57 @@ def test_stage_a_shadow_decides_and_sends_nothing(sea: Sea, some_bars: Bars) -> 
             break
     assert kinds(sea).count("shadow_signal") > 20
     assert sea.read(one).intents_count == 0 and sea.trades(two) == []
+
+
+def test_a_dirty_bar_is_set_aside_and_the_run_goes_on(
+    live: tuple[Sea, Any, Any], some_bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar that the platform cannot hand out clean costs that bar, one event, and no run."""
+    sea, run, platform = live
+    advance(sea.engine, run.live_run_id, run.account_id)
+    bad = int(some_bars.ts[WARM + 1])
+    read = platform.closed_bars
+
+    def dirty(symbol: str, timeframe: str, after: Any, limit: int) -> Bars:
+        bars: Bars = read(symbol, timeframe, after, limit)
+        if bad in bars.ts.tolist():
+            raise BarsError("ask_close of row 3 must be at or above the bid, was crossed")
+        return bars
+
+    monkeypatch.setattr(platform, "closed_bars", dirty)
+    for row in range(WARM, WARM + 8):
+        platform.advance_clock_to(from_ns(int(some_bars.ts[row])))
+        for _ in range(3):
+            advance(sea.engine, run.live_run_id, run.account_id)
+    after = sea.read(run)
+    assert after.status == "RUNNING" and after.cursor == from_ns(int(some_bars.ts[WARM + 6]))
+    assert 1 <= kinds(sea).count("bars_quarantined") <= 3
+    with sea.engine.work(write=False) as work:
+        kept = work.connection.execute(select(BarSeen.ts)).scalars().all()
+    assert bad not in kept and int(some_bars.ts[WARM + 2]) in kept
+
+
+def test_a_revised_bar_is_told_and_kept_as_a_revision(
+    live: tuple[Sea, Any, Any], some_bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed bar that reads differently later is an event and a second row; what was decided stays."""
+    sea, run, platform = live
+    advance(sea.engine, run.live_run_id, run.account_id)
+    cursor = sea.read(run).cursor
+    read = platform.closed_bars
+
+    def revised(symbol: str, timeframe: str, after: Any, limit: int) -> Bars:
+        bars: Bars = read(symbol, timeframe, after, limit)
+        columns = {name: column.copy() for name, column in bars.columns.items()}
+        for name in columns:
+            if name.endswith("high"):
+                columns[name] += (bars.ts == to_ns(cursor)).astype("int32")
+        return Bars.from_arrays(symbol, timeframe, bars.ts, instrument=bars.instrument, volume=bars.volume, **columns)
+
+    monkeypatch.setattr(platform, "closed_bars", revised)
+    platform.advance_clock_to(from_ns(int(some_bars.ts[WARM + 1])))
+    advance(sea.engine, run.live_run_id, run.account_id)
+    assert kinds(sea).count("bar_revised") == 1
+    with sea.engine.work(write=False) as work:
+        revisions = work.connection.execute(select(BarSeen.revision).where(BarSeen.ts == to_ns(cursor))).scalars().all()
+    assert sorted(revisions) == [0, 1]

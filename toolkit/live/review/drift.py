@@ -17,6 +17,7 @@ from toolkit.live.review.seen_bars import seen_bars
 from toolkit.market import Bars, Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
+from toolkit.store.accounts import read_account
 from toolkit.store.runs import RunRecord, Runs, Versions, trades_of
 from toolkit.strategy.spec import StrategySpec
 
@@ -109,18 +110,16 @@ def measure_drift(engine: Engine, principal: Principal, live_run_id: UUID, model
         run = Runs(work.connection, principal).get(live_run_id)
         version = Versions(work.connection, principal).get(run.bot_version_id)
         rows = [row._asdict() for row in trades_of(work.connection, live_run_id) if row.status == "closed"]
-    desk = engine.desk(run.account_id)
+        owner = read_account(work.connection, run.account_id)
     series = seen_bars(engine, run, version)
-    account = _terms(desk.account.settings, run)
+    account = _terms(owner.settings, run)
     guards = Guards.from_facts(json.loads(run.guards_json))
     spec = StrategySpec.from_json(version.spec_json)
     expected = list(model(spec, series.full, account, guards, series.conversion))
     started = run.started_at if _is_live(run) else None
     if started is not None:
         expected = [t for t in expected if t["entry_time"] >= started]
-    return compare_trades(
-        run, expected, rows, series.full.instrument, desk.account.currency, series.missed, len(series.full)
-    )
+    return compare_trades(run, expected, rows, series.full.instrument, owner.currency, series.missed, len(series.full))
 
 
 def compare_trades(

@@ -15,6 +15,7 @@ from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, stored_bars
 from toolkit.live.stepping.platform_feed import feed_name
 from toolkit.market import Bars, Instrument
+from toolkit.store.accounts import read_account
 from toolkit.store.models import BarSeen
 from toolkit.store.runs import RunRecord, VersionRecord
 
@@ -74,13 +75,13 @@ def seen_bars(engine: Engine, run: RunRecord, version: VersionRecord) -> SeenBar
 def _kept(engine: Engine, run: RunRecord, version: VersionRecord) -> Bars:
     if run.cursor is None:
         raise NotFound(f"run {run.live_run_id} has not seen a bar yet: wait for its first one")
-    desk = engine.desk(run.account_id)
     with engine.work(engine.service, write=False) as work:
+        account = read_account(work.connection, run.account_id)
         rows = list(
             work.connection.execute(
                 select(_SEEN)
                 .where(
-                    _SEEN.c.feed == feed_name(desk),
+                    _SEEN.c.feed == feed_name(account),
                     _SEEN.c.symbol == run.symbol,
                     _SEEN.c.timeframe == run.timeframe,
                     _SEEN.c.revision == 0,

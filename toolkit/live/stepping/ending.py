@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from toolkit.clock import to_ns
-from toolkit.errors import LostRace
+from toolkit.errors import LostRace, ToolkitError
+from toolkit.execution.idempotency import ai_key, signal_fingerprint
 from toolkit.execution.intents import Action, IntentState
-from toolkit.execution.ledger.submit import move
+from toolkit.execution.ledger.records import IntentRecord
+from toolkit.execution.ledger.submit import make_intent, move, submit
+from toolkit.execution.request import CancelRequest, RequestMetadata
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Step, commit_step, load_positions, unsettled_intents
 from toolkit.live.stepping.decide import Orders, close_intent
@@ -17,7 +20,7 @@ from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.runs import RunRecord, Runs, add_event
+from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
 
 _ERROR_ATTEMPTS = 20
 
@@ -45,6 +48,8 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         waiting = unsettled_intents(engine, run.live_run_id)
         if any(state in ("NEW", "CLAIMED", "SENDING") for _, _, state in waiting):
             return Progress(run.status, waiting="delivery")
+    if cancel_working_entries(engine, desk, run, f"run is {run.status}"):
+        return Progress(run.status, waiting="delivery")
     desk.service.sync_book()
     hot.synced = True
     positions = load_positions(engine, run, hot)
@@ -53,7 +58,7 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         attempt = int(hot.state.extra.get("flattened", 0))
         if attempt >= 3:
             message = "positions could not be closed in three attempts: close them by hand, their stops are in place"
-            return fail(engine, run, message)
+            return fail(engine, run, message, desk)
         clock = desk.platform.now()
         decision = Waiting(to_ns(clock), to_ns(clock), 0, 0, 0, None, True)
         orders = Orders(
@@ -94,8 +99,72 @@ def cancel_unsent_entries(engine: Engine, run: RunRecord, why: str) -> int:
     return cancelled
 
 
-def fail(engine: Engine, run: RunRecord, message: str, **data: Any) -> Progress:
-    """Set a run to ERROR: no entry leaves any more, protective stops stay at the platform, people are told."""
+def cancel_working_entries(engine: Engine, desk: Desk, run: RunRecord, why: str) -> int:
+    """Take the run's pending entries back from the platform, each once; return how many were asked for.
+
+    The cancellations are intents like any other: durable, and carried out again after a kill.
+    """
+    now = engine.now()
+    if not run.intents_count:
+        return 0
+    orders = desk.platform.book().orders
+    if not orders:
+        return 0
+    there = {o.order_id for o in orders}
+    with engine.work(engine.service) as work:
+        transaction = SqlTransaction(work)
+        working = [
+            intent
+            for intent in transaction.intents_in(run.account_id, [IntentState.WORKING, IntentState.PARTIAL])
+            if intent.live_run_id == run.live_run_id and intent.action is Action.OPEN_TRADE and intent.order_id in there
+        ]
+        asked = sum(
+            submit(transaction, _cancellation(engine, intent, why), engine.service).created for intent in working
+        )
+        work.commit()
+    if asked:
+        add = f"{asked} pending entr{'y' if asked == 1 else 'ies'} of the run taken back: {why}"
+        with engine.work(engine.service) as work:
+            add_event(work.connection, now, run, "pending_cancelled", add, level="warning")
+            work.commit()
+        desk.gateway.deliver(run.account_id)
+    return asked
+
+
+def _cancellation(engine: Engine, intent: IntentRecord, why: str) -> IntentRecord:
+    order_id = str(intent.order_id)
+    key = ai_key(
+        account_id=intent.account_id,
+        source="seatrial:ending",
+        signal_id=f"{intent.live_run_id}:{order_id}",
+        action=Action.CANCEL_ORDER.value,
+    )
+    request = CancelRequest(
+        account_id=intent.account_id,
+        symbol=intent.symbol,
+        direction=intent.side,
+        order_id=order_id,
+        metadata=RequestMetadata(live_run_id=intent.live_run_id, signal_id=intent.signal_id, reason=why[:300]),
+        idempotency_key=key,
+    )
+    return make_intent(
+        request,
+        action=Action.CANCEL_ORDER,
+        key=key,
+        fingerprint=signal_fingerprint("seatrial:ending", {"order": order_id}),
+        principal=engine.service,
+        now=engine.now(),
+    )
+
+
+def fail(engine: Engine, run: RunRecord, message: str, desk: Desk | None = None, **data: Any) -> Progress:
+    """Set a run to ERROR: no entry leaves any more, pending ones are taken back, protective stops stay at the platform.
+
+    Parameters
+    ----------
+    desk
+        The account's, where it can be acted on; its lease is given back when no other run needs it.
+    """
     now = engine.now()
     for _ in range(_ERROR_ATTEMPTS):
         try:
@@ -116,5 +185,22 @@ def fail(engine: Engine, run: RunRecord, message: str, **data: Any) -> Progress:
         except LostRace:
             continue
         cancel_unsent_entries(engine, run, "run is in ERROR")
+        if desk is not None:
+            _leave_safely(engine, desk, run)
         return Progress("ERROR")
     return Progress(run.status, waiting="race")
+
+
+def _leave_safely(engine: Engine, desk: Desk, run: RunRecord) -> None:
+    """Take pending entries back and let the account go; what cannot be done now is said, the error stands in any case."""
+    try:
+        cancel_working_entries(engine, desk, run, "run is in ERROR")
+        with engine.work(engine.service, write=False) as work:
+            others = barrier_runs(work.connection, run.account_id)
+        if not others:
+            desk.service.lease.release()
+    except ToolkitError as error:
+        with engine.work(engine.service) as work:
+            words = f"pending entries may still work at the platform, look there: {error}"
+            add_event(work.connection, engine.now(), run, "error", words, level="error")
+            work.commit()

@@ -16,10 +16,10 @@ import numpy as np
 from sqlalchemy import Connection, insert, select
 
 from toolkit.clock import from_ns, to_ns
-from toolkit.errors import BarsError, QuoteError
+from toolkit.errors import QuoteError
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.feed import poll_closed
+from toolkit.live.stepping.closed_bars import ClosedBars, clock_change, gap_words, read_closed
 from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.program import Hot
@@ -27,15 +27,16 @@ from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
 from toolkit.live.stepping.run_book import Positions, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
+from toolkit.live.stepping.telling import tell_once
 from toolkit.market import Bars, Timeframe
 from toolkit.market.platform_clock import day_ids
 from toolkit.simulation.account import from_minor, point_value
+from toolkit.store.accounts import AccountRecord
 from toolkit.store.models import BarSeen
 from toolkit.store.runs import RunRecord, Runs, add_event
 
 _SEEN: Any = BarSeen.__table__
 _EQUITY_EVERY_SECONDS = 60.0
-_GAP_BARS = 3
 _RECONCILE_SECONDS = 15.0
 
 
@@ -46,21 +47,26 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
         return _second_half(engine, desk, run, hot, unknown)
     first = run.cursor is None
     after = _history_start(desk, run, hot) if first else run.cursor
-    try:
-        bars = poll_closed(desk.platform, run.symbol, run.timeframe, after, max(limit, hot.program.warmup_bars + 10))
-    except BarsError as error:
-        return _dirty(engine, run, str(error))
+    count = max(limit, hot.program.warmup_bars + 10)
+    found = read_closed(desk.platform, run.symbol, run.timeframe, after, count, again=not first)
+    bars = found.bars
     if bars is None:
+        if found.stuck:
+            tell_once(engine, run, "bars_quarantined", found.stuck)
+            return Progress(run.status, waiting="feed")
         return _between_bars(engine, desk, run, hot)
     positions = load_positions(engine, run, hot)
     step = Step(market_time=desk.platform.now())
-    _note_gap(run, bars, step)
+    _note_feed(run, hot, found, bars, step)
     decisions = _take(hot, bars, step)
     step.changes["bars_hash"] = _running_hash(run.bars_hash, bars)
     if not first:
         step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, unknown)
     _mark_day(engine, desk, hot, positions, bars, step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
+    if found.again is not None:
+        again = found.again
+        step.also.append(lambda connection: _keep_bars(connection, engine, desk, run, again))
     step.also.append(lambda connection: _keep_bars(connection, engine, desk, run, bars))
     if step.orders.then_enter and run.stage != "shadow":
         hot.state = replace(hot.state, entry=decisions[-1])
@@ -192,7 +198,7 @@ def _cooldown_from(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, fresh: 
     query = (
         select(_SEEN.c.ts)
         .where(
-            _SEEN.c.feed == feed_name(desk), _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe,
+            _SEEN.c.feed == feed_name(desk.account), _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe,
             _SEEN.c.revision == 0,
         )
         .order_by(_SEEN.c.ts.desc())
@@ -246,34 +252,31 @@ def _mark_day(engine: Engine, desk: Desk, hot: Hot, positions: Positions, bars: 
     step.marks.append(Mark(opening, equity_at_open(program.capital, realised, positions.open, bid, ask, value)))
 
 
-def _note_gap(run: RunRecord, bars: Bars, step: Step) -> None:
+def _note_feed(run: RunRecord, hot: Hot, found: ClosedBars, bars: Bars, step: Step) -> None:
+    """Put into the run's history what the feed itself had to show: bars set aside, gaps, a changed clock."""
+    step.events += [("bars_quarantined", "warning", words, {}) for words in found.quarantined]
     if run.cursor is None:
         return
-    missed = (int(bars.ts[0]) - to_ns(run.cursor)) // bars.timeframe.ns - 1
-    if missed >= _GAP_BARS:
-        first = from_ns(int(bars.ts[0])).isoformat()
-        step.events.append(
-            ("gap", "warning", f"{missed} bars between the last bar and {first} do not exist", {"bars": missed})
-        )
+    gap = gap_words(run.cursor, bars)
+    if gap is not None and not found.quarantined:
+        step.events.append((*gap, {}))
+    changed = clock_change(run.cursor, bars, hot.program.day_end)
+    if changed:
+        step.events.append(("clock_change", "info", changed, {}))
 
 
-def _dirty(engine: Engine, run: RunRecord, message: str) -> Progress:
-    now = engine.now()
-    with engine.work(engine.service) as work:
-        Runs(work.connection, engine.service).beat(run.live_run_id, now)
-        add_event(work.connection, now, run, "bars_quarantined", message, level="warning")
-        work.commit()
-    return Progress(run.status, waiting="feed")
+def feed_name(account: AccountRecord) -> str:
+    """Return the name under which a platform's bars are kept: one feed serves all runs on that server.
 
-
-def feed_name(desk: Desk) -> str:
-    """Return the name under which a platform's bars are kept: one feed serves all runs on that server."""
-    return f"{desk.platform.name}:{desk.account.server or desk.account.name}"
+    A paper venue is a server of its own.
+    """
+    server = str(account.account_id) if account.platform == "simulated" else account.server
+    return f"{account.platform}:{server or account.name}"
 
 
 def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
     """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
-    feed, now = feed_name(desk), engine.now()
+    feed, now = feed_name(desk.account), engine.now()
     key = (_SEEN.c.feed == feed, _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe)
     names = list(bars.columns)
     known: dict[int, Any] = {}
