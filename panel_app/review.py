@@ -85,9 +85,9 @@ class Review:
     def drift(self, run_id: UUID) -> Any:
         """Return how far the run is from its model; see `toolkit.live.review.drift`."""
         from toolkit.live.review.drift import measure_drift
-        from toolkit.session import backtest_model
+        from toolkit.research.backtest import model_trades
 
-        return measure_drift(self._engine, self._principal, run_id, backtest_model)
+        return measure_drift(self._engine, self._principal, run_id, model_trades)
 
     def log(self, run_id: UUID, limit: int = 300) -> list[LogLine]:
         """Return the newest log lines of this machine that name the run, newest first."""

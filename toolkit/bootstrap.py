@@ -23,6 +23,7 @@ from toolkit.execution.trade_service import ServicePolicy, TradeService, no_fail
 from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.opening.recovery import prepare_venue, recover
+from toolkit.live.review.drift import Model
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
@@ -33,7 +34,7 @@ from toolkit.store.unit_of_work import UnitOfWork
 from toolkit.telemetry.metrics import Metrics
 from toolkit.telemetry.service_watch import TelemetryWatch
 
-__all__ = ["Engine", "build", "venue_path"]
+__all__ = ["Engine", "build", "drift_model", "venue_path"]
 
 OpenPlatform = Callable[[AccountRecord, Settings], TradingPlatform]
 MakeGateway = Callable[[AccountRecord, SqlIntentStore, Principal], ExecutionGateway]
@@ -96,9 +97,19 @@ def build(settings: Settings | None = None, **overrides: Any) -> Engine:
         store=desks.store,
         desk=desks.open,
         leave=desks.leave,
+        open_desks=desks.all,
         close=close,
         metrics=desks.metrics,
     )
+
+
+def drift_model() -> Model | None:
+    """Return the backtest that a run's drift is measured against, None where the research packages are not installed."""
+    try:
+        from toolkit.research.backtest import model_trades
+    except ImportError:
+        return None
+    return model_trades
 
 
 def venue_path(home: Path, account_id: UUID) -> Path:
@@ -218,6 +229,11 @@ class _Desks:
             else make_gateway(account, self.store, self._service)
         )
         return Desk(account, platform, service, gateway)
+
+    def all(self) -> list[Desk]:
+        """Return the desks that are open now."""
+        with self._guard:
+            return list(self._open.values())
 
     def leave(self, account_id: UUID) -> None:
         """Close one desk; nothing happens when it is not open."""

@@ -28,7 +28,9 @@ from toolkit.live.outside.ai import AiRules, AiSignal
 from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.promotion import promote as _promote
 from toolkit.live.run_handle import LiveRunHandle
+from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.market import Bars
+from toolkit.research.backtest import model_trades
 from toolkit.research.comparison import TradeRecord, normalise_all
 from toolkit.research.sea_trial import sea_trial as _sea_trial
 from toolkit.research.trial_report import TrialReport
@@ -42,6 +44,7 @@ from toolkit.strategy.spec import StrategySpec
 _guard = threading.RLock()
 _default: list[Engine] = []
 _threads: dict[UUID, RunThread] = {}
+_watch: list[WatchThread] = []
 
 
 def default_engine() -> Engine:
@@ -76,6 +79,9 @@ def leave_all() -> None:
     for thread in list(_threads.values()):
         thread.leave()
     _threads.clear()
+    for watching in _watch:
+        watching.stop()
+    _watch.clear()
 
 
 def open_paper_account(name: str, account: PaperAccount) -> AccountRecord:
@@ -214,7 +220,10 @@ def start(
     live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
     if host == "notebook":
         _threads[run.live_run_id] = RunThread(engine, run.live_run_id)
-    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id), backtest_model)
+        with _guard:
+            if not _watch:
+                _watch.append(WatchThread(Watchdog(engine, model_trades)))
+    return LiveRunHandle(engine, run.live_run_id, _threads.get(run.live_run_id), model_trades)
 
 
 def run(run_id: UUID | str) -> LiveRunHandle:
@@ -222,14 +231,14 @@ def run(run_id: UUID | str) -> LiveRunHandle:
     engine = default_engine()
     with engine.work(write=False) as work:
         found = Runs(work.connection, engine.principal).find(str(run_id))
-    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id), backtest_model)
+    return LiveRunHandle(engine, found.live_run_id, _threads.get(found.live_run_id), model_trades)
 
 
 def runs() -> list[LiveRunHandle]:
     """Return your runs, oldest first."""
     engine = default_engine()
     found = live_runs.list_runs(engine, engine.principal)
-    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), backtest_model) for r in found]
+    return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), model_trades) for r in found]
 
 
 def halt(account: str, reason: str = "halted by hand") -> None:
@@ -270,15 +279,6 @@ def execute_ai_trade(
         journal=journal,
         attachments=attachments,
     )
-
-
-def backtest_model(
-    spec: StrategySpec, bars: Bars, terms: PaperAccount, guards: Guards, conversion: Mapping[str, Bars]
-) -> Sequence[Mapping[str, Any]]:
-    """Return the backtest's trades: what drift is measured against."""
-    from toolkit.research.backtest import backtest
-
-    return backtest(spec, bars, account=terms, guards=guards, conversion=dict(conversion) or None).trade_records
 
 
 def version_facts(version: VersionRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,16 @@ class Settings(BaseSettings):
         Where a worker answers ``/metrics``, ``/healthz`` and ``/readyz``; port 0: nowhere.
     metrics_token
         Asked of every reader of those pages when set; without it only this host may read.
+    alert_urls
+        Who is told of alerts: addresses that Apprise knows, separated by spaces.
+    alert_unknown_seconds, alert_stale_seconds, alert_drift_percent
+        From when an UNKNOWN intent, a silent run, a profit gap to the model is an alert.
+    heartbeat_url, heartbeat_seconds
+        An outside address that is called that often and raises the alarm when the calls stop.
+    watch_seconds
+        How often the watchdog looks.
+    retention_days
+        How long bars that runs saw, and what they say again and again, are kept; 0 keeps them for ever.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEATRIAL_", env_file=".env", extra="ignore", frozen=True)
@@ -61,6 +72,14 @@ class Settings(BaseSettings):
     metrics_address: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
     metrics_token: SecretStr = SecretStr("")
+    alert_urls: SecretStr = SecretStr("")
+    alert_unknown_seconds: float = Field(default=60.0, gt=0)
+    alert_stale_seconds: float = Field(default=120.0, gt=0)
+    alert_drift_percent: Decimal = Field(default=Decimal("0.5"), ge=0)
+    heartbeat_url: SecretStr = SecretStr("")
+    heartbeat_seconds: float = Field(default=60.0, gt=0)
+    watch_seconds: float = Field(default=15.0, gt=0)
+    retention_days: int = Field(default=0, ge=0)
     log_level: str = "INFO"
 
     @property

@@ -12,7 +12,7 @@ from dramatiq.errors import BrokerError
 from pika.exceptions import AMQPError
 from redis.exceptions import RedisError
 
-from toolkit.bootstrap import build
+from toolkit.bootstrap import build, drift_model
 from toolkit.clock import SYSTEM
 from toolkit.errors import BadInput, must_be
 from toolkit.execution.ports import ExecutionGateway
@@ -20,6 +20,7 @@ from toolkit.execution.principal import Principal
 from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewayRMQ
 from toolkit.gateways.message_brokers import intent_queue, live_queue
 from toolkit.live.engine import Engine
+from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.settings import Settings
 from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
@@ -81,6 +82,7 @@ class WorkerProcess:
         self.page: WorkerPage | None = None
         if settings.metrics_port:
             self.page = WorkerPage(self.engine, self.scheduler.stuck, self._broker_trouble)
+        self._watch: WatchThread | None = None
 
     def start(self) -> None:
         """Begin to consume, to schedule, to relay and to answer."""
@@ -89,12 +91,15 @@ class WorkerProcess:
         self.scheduler.start()
         if self.page is not None:
             self.page.start()
+        self._watch = WatchThread(Watchdog(self.engine, drift_model()))
         _LOG.info("worker_started")
 
     def stop(self) -> None:
         """Finish what is being executed, hand back what is not, release leases and journals."""
         if self.page is not None:
             self.page.close()
+        if self._watch is not None:
+            self._watch.stop()
         self.scheduler.stop()
         self.roster.close()
         self.worker.stop(timeout=SHUTDOWN_MS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from toolkit.live.feed import Replay
 from toolkit.live.host import host_run
 from toolkit.live.opening.paper_accounts import open_paper_account
 from toolkit.live.promotion import promote
+from toolkit.live.watch.alerts import Alert
 from toolkit.market import Bars
 from toolkit.research.comparison import TradeRecord, normalise_all
 from toolkit.research.sea_trial import sea_trial
@@ -161,6 +164,46 @@ class Sea:
         with self.engine.work(write=False) as work:
             rows = trades_of(work.connection, run.live_run_id)
         return normalise_all([row._asdict() for row in rows if row.status == "closed"])
+
+
+class Collector:
+    """A notifier that remembers, and refuses when told to."""
+
+    def __init__(self) -> None:
+        self.seen: list[Alert] = []
+        self.works = True
+
+    def notify(self, alert: Alert) -> bool:
+        if self.works:
+            self.seen.append(alert)
+        return self.works
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[str]]]:
+    """A local web server that keeps the bodies it was sent."""
+    bodies: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            bodies.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}", bodies
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

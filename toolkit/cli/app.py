@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, metatrader5, runs, service, users
+from toolkit.cli import accounts, bus, demo, metatrader5, runs, service, upkeep, users
 
 app = typer.Typer(
     name="seatrial",
@@ -44,7 +44,10 @@ app.command("worker")(bus.worker)
 app.command("panel")(service.panel)
 app.command("doctor")(service.doctor)
 app.command("mt5-agent")(metatrader5.agent)
+app.command("watch")(upkeep.watch)
+app.command("alerts")(upkeep.alerts)
 app.add_typer(accounts.app, name="account")
 app.add_typer(users.app, name="user")
+app.add_typer(upkeep.db_app, name="db")
 app.add_typer(bus.gateway_app, name="gateway")
 app.add_typer(bus.dlq_app, name="dlq")

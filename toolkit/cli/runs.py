@@ -15,10 +15,12 @@ RunId = Annotated[str, typer.Argument(help="Id of the run, or the beginning of i
 
 def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
     """Host a run here until it has ended: a replay that was killed goes on where its last commit left it."""
+    from toolkit.bootstrap import drift_model
     from toolkit.cli.demo import replay
     from toolkit.cli.demo_report import live_trades
     from toolkit.live import live_runs
     from toolkit.live.feed import FeedSpec, stored_bars
+    from toolkit.live.watch.watchdog import Watchdog, WatchThread
     from toolkit.store.runs import Runs
 
     with engine_of(home) as engine:
@@ -28,7 +30,11 @@ def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
             found = live_runs.start_bot_live_run(engine, engine.principal, found.live_run_id)
         feed = FeedSpec.from_dict(json.loads(found.feed_json))
         total = len(stored_bars(engine.settings.home, feed.fingerprint)) if feed.kind == "replay" else 0
-        replay(engine, found.live_run_id, max(total - found.bars_count, 0), quiet=as_json)
+        watching = WatchThread(Watchdog(engine, drift_model()))
+        try:
+            replay(engine, found.live_run_id, max(total - found.bars_count, 0), quiet=as_json)
+        finally:
+            watching.stop()
         ended = live_runs.get_run(engine, engine.principal, found.live_run_id)
         trades = live_trades(engine, found.live_run_id)
         if as_json:

@@ -95,6 +95,8 @@ def doctor(
         if not check_account(home, account, symbol or ["EURUSD"], trade_minimum=trade_min_lot, as_json=as_json):
             raise typer.Exit(1)
         return
+    from toolkit.live.watch.clocks import database_skew
+
     settings = settings_for(home)
     good = True
 
@@ -125,7 +127,7 @@ def doctor(
         line(True, "data folder", str(settings.home))
     with engine_of(home) as engine:
         line(*_database_check(engine))
-        skew = _clock_skew(engine)
+        skew = database_skew(engine)
         line(abs(skew) < 2.0, "clock", f"database and host differ by {skew:+.3f} s")
     if not good:
         raise typer.Exit(1)
@@ -158,17 +160,3 @@ def _database_check(engine: Any) -> tuple[bool, str, str]:
         "database",
         f"{where}, schema current, audit chain " + ("intact" if broken is None else f"broken at row {broken}"),
     )
-
-
-def _clock_skew(engine: Any) -> float:
-    from sqlalchemy import text
-
-    postgres = engine.database.dialect.name == "postgresql"
-    query = (
-        "SELECT extract(epoch FROM clock_timestamp())"
-        if postgres
-        else "SELECT (julianday('now') - 2440587.5) * 86400.0"
-    )
-    with engine.work(write=False) as work:
-        there = float(work.connection.execute(text(query)).scalar())
-    return there - float(engine.now().timestamp())

@@ -6,11 +6,9 @@ one short transaction guarded by the row's version and status. A lost race is di
 
 from __future__ import annotations
 
-import threading
 import traceback
 from typing import cast
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from toolkit.clock import from_ns
 from toolkit.errors import Forbidden, LeaseLost, LostRace, NotFound, PlatformError, StoreError, ToolkitError
@@ -25,6 +23,7 @@ from toolkit.live.stepping.replay import step_replay
 from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
 from toolkit.live.stepping.telling import tell_once
+from toolkit.live.turns import turn_of
 from toolkit.store import audit
 from toolkit.store.intents import SqlTransaction
 from toolkit.store.runs import RunRecord, Runs, barrier_runs
@@ -56,9 +55,7 @@ def advance(engine: Engine, live_run_id: UUID, account_id: UUID, *, limit: int =
     PlatformError, RunError
         When this process can never open the account's desk as things stand; the run is left as it is.
     """
-    # A venue's clock, a trade service and a run's memory belong to one thread of this process at a time; between processes
-    # the venue's lock and the account's lease see to that.
-    with _turn_of(engine, account_id):
+    with turn_of(engine, account_id):
         return _advance(engine, live_run_id, account_id, limit)
 
 
@@ -96,28 +93,6 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
         forget(engine, live_run_id)
         return fail(engine, run, f"{type(error).__name__}: {error}", desk, traceback=traceback.format_exc(limit=20))
-
-
-class _Turn:
-    """A lock that can be weakly referenced: it is forgotten when nobody works on the account."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-_turns: WeakValueDictionary[tuple[int, UUID], _Turn] = WeakValueDictionary()
-_turns_guard = threading.Lock()
-
-
-def _turn_of(engine: Engine, account_id: UUID) -> _Turn:
-    with _turns_guard:
-        return _turns.setdefault((id(engine), account_id), _Turn())
 
 
 def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:

@@ -46,6 +46,8 @@ class Engine:
         Closes the desk of an account, if it is open: its lease, journal and session go to whoever comes next.
     metrics
         What this process counts.
+    open_desks
+        Returns the desks this process has open now.
     close
         Gives journals, locks and connections back; safe to call twice.
     """
@@ -58,6 +60,7 @@ class Engine:
     store: SqlIntentStore
     desk: Callable[[UUID], Desk]
     leave: Callable[[UUID], None]
+    open_desks: Callable[[], list[Desk]]
     close: Callable[[], None]
     metrics: Metrics = NO_METRICS
 

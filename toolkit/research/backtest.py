@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toolkit.risk.guardrails import Guards
     from toolkit.simulation.account import PaperAccount
 
-__all__ = ["BacktestResult", "backtest"]
+__all__ = ["BacktestResult", "backtest", "model_trades"]
 
 
 def backtest(
@@ -77,3 +77,16 @@ def run_spec(spec: StrategySpec, setup: Setup, *, first_fill: int = 0) -> Backte
         code[: first_fill - 1] = 0  # the decision of the bar before it is the first that fills at its open
         plan = replace(plan, code=code)
     return BacktestResult(spec, setup, run_loop(setup.prices, plan, terms_of(setup, spec, decisions.has_stop)))
+
+
+def model_trades(
+    spec: StrategySpec,
+    bars: Bars,
+    account: PaperAccount,
+    guards: Guards,
+    conversion: Mapping[str, Bars],
+    first_fill: int,
+) -> list[dict[str, Any]]:
+    """Return the trades a live run should have made over the bars it saw: what its drift is measured against."""
+    setup = prepare(bars, account, guards, "next_open", dict(conversion) or None)
+    return list(run_spec(spec, setup, first_fill=first_fill).trade_records)

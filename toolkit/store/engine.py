@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
+from toolkit.clock import from_ns, now
 from toolkit.errors import StoreError
 from toolkit.settings import redacted_url
 from toolkit.store.unit_of_work import READ_ONLY
@@ -21,7 +22,9 @@ class SchemaMismatch(StoreError):
     """Raised when the database belongs to another version of the toolkit; nothing was changed."""
 
 
-def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
+def open_database(
+    url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, upgrade: Literal["alone", "always"] = "alone"
+) -> Engine:
     """Open a database: create its schema when it is empty, migrate an older one, refuse a newer one.
 
     Several processes may call this at once; one migrates, the others wait.
@@ -30,11 +33,15 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine
     ----------
     url
         SQLAlchemy URL of SQLite or PostgreSQL.
+    upgrade
+        ``alone``: an older schema is migrated only while no process holds an account, since those at work are of the
+        older toolkit. ``always``: also then; a revision only ever adds, so they go on (`seatrial db upgrade`).
 
     Raises
     ------
     SchemaMismatch
-        When the database was made by a newer toolkit, or holds tables without a version.
+        When the database was made by a newer toolkit, or holds tables without a version, or processes of an older
+        toolkit are at work on it.
     StoreError
         When the database cannot be reached.
     """
@@ -43,7 +50,7 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            migrate(connection)
+            migrate(connection, alone=upgrade == "alone")
     except DBAPIError as error:
         engine.dispose()
         raise StoreError(f"database {redacted_url(url)} cannot be opened: {error.orig}") from error
@@ -53,7 +60,7 @@ def open_database(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine
     return engine
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, *, alone: bool = False) -> None:
     """Bring the schema to this toolkit's version, inside the caller's transaction.
 
     Raises
@@ -62,12 +69,10 @@ def migrate(connection: Connection) -> None:
         See `open_database`.
     """
     from alembic import command
-    from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", "toolkit.store:migrations")
+    config = _alembic()
     config.attributes["connection"] = connection
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
@@ -83,7 +88,64 @@ def migrate(connection: Connection) -> None:
         raise SchemaMismatch(
             "database must be empty or made by Seatrial, was full of other tables: give an empty database or schema"
         )
+    if current is not None and alone:
+        at_work = _owners(connection)
+        if at_work:
+            raise SchemaMismatch(
+                f"database schema must be {head}, was {current}, and {', '.join(at_work)} of an older toolkit are at work on "
+                "it: stop them, or run `seatrial db upgrade`, which adds what is missing while they go on"
+            )
     command.upgrade(config, "head")
+
+
+def _alembic() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "toolkit.store:migrations")
+    return config
+
+
+def _owners(connection: Connection) -> list[str]:
+    """Return who holds an account now; asked in words that every revision of the schema understands."""
+    words = "SELECT owner, until FROM account_leases WHERE owner <> '' AND until IS NOT NULL"
+    current = now()
+    found = []
+    for owner, until in connection.exec_driver_sql(words):
+        moment = until if hasattr(until, "tzinfo") else from_ns(int(until) * 1000)
+        if moment > current:
+            found.append(str(owner))
+    return sorted(found)
+
+
+def head_of() -> str:
+    """Return the revision of this toolkit's schema."""
+    from alembic.script import ScriptDirectory
+
+    return str(ScriptDirectory.from_config(_alembic()).get_current_head())
+
+
+def schema_of(url: str) -> str:
+    """Return the revision of a database's schema, empty when it has none or is not there; nothing is changed.
+
+    Raises
+    ------
+    StoreError
+        When the database cannot be reached.
+    """
+    from alembic.runtime.migration import MigrationContext
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return ""
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() or ""
+    except DBAPIError as error:
+        raise StoreError(f"database {redacted_url(url)} cannot be opened: {error.orig}") from error
+    finally:
+        engine.dispose()
 
 
 def _has_tables(connection: Connection) -> bool:

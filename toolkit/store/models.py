@@ -141,6 +141,9 @@ class BotVersion(Base):
     note: Mapped[str] = mapped_column(Text, default="")
     created_by: Mapped[UUID] = mapped_column(ForeignKey("users.user_id"))
     created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]  # set = no new run; what runs goes on, and nothing else of the row ever changes
+    retired_by: Mapped[str | None] = mapped_column(String(100))
+    retire_reason: Mapped[str | None] = mapped_column(Text)
 
 
 class LiveRun(Base):
@@ -488,3 +491,37 @@ class BarSeen(Base):
     volume: Mapped[float | None]
     final: Mapped[bool] = mapped_column(Boolean, default=True)
     seen_at: Mapped[datetime]
+
+
+class AlertState(Base):
+    """A cause that people should hear of: since when it is there, whether it still is, and when they were told."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (Index("ix_alerts_told_at", "told_at"),)
+
+    key: Mapped[str] = mapped_column(String(120), primary_key=True)  # names the cause, e.g. "error:<run>"
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.account_id"))
+    level: Mapped[str] = mapped_column(String(8))
+    title: Mapped[str] = mapped_column(String(200))
+    body: Mapped[str] = mapped_column(Text)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+    told_count: Mapped[int] = mapped_column(default=0)
+    cleared_at: Mapped[datetime | None]
+
+
+class BalanceCheck(Base):
+    """The platform's balance beside what our trades booked; ``difference`` is what happened since the last check besides."""
+
+    __tablename__ = "balance_checks"
+    __table_args__ = (Index("ix_balance_checks_account_id_check_id", "account_id", "check_id"),)
+
+    check_id: Mapped[int] = mapped_column(_RowId, primary_key=True, autoincrement=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.account_id"))
+    at: Mapped[datetime]
+    platform_time: Mapped[datetime]
+    balance: Mapped[Decimal]
+    booked: Mapped[Decimal]  # profit, commission and swap of all our trades on the account so far
+    difference: Mapped[Decimal]
+    detail: Mapped[str] = mapped_column(Text, default="")

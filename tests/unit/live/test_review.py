@@ -17,12 +17,12 @@ from toolkit.live.review.drift import measure_drift
 from toolkit.live.review.explain import explain
 from toolkit.market import Bars
 from toolkit.platforms.simulated.faults import FaultScript
-from toolkit.session import _model
+from toolkit.research.backtest import model_trades
 
 
 def drift_of(sea: Sea, run: object) -> object:
     """Measure the drift of a run against the backtest."""
-    return measure_drift(sea.engine, sea.engine.principal, run.live_run_id, _model)  # type: ignore[attr-defined]
+    return measure_drift(sea.engine, sea.engine.principal, run.live_run_id, model_trades)
 
 
 def test_drift_of_a_replay_without_faults_is_exactly_zero(sea: Sea, some_bars: Bars) -> None:

@@ -16,7 +16,7 @@ from toolkit.live.live_runs import create_live_run
 from toolkit.live.review.drift import measure_drift
 from toolkit.live.stages import RULES, StageRule, advance_stage, next_stage, stage_findings
 from toolkit.market import Bars
-from toolkit.session import _model
+from toolkit.research.backtest import model_trades
 from toolkit.store.accounts import AccountRecord, Accounts
 
 
@@ -47,7 +47,7 @@ def test_stage_evidence_of_a_full_replay_suffices(sea: Sea, some_bars: Bars) -> 
         sea.engine,
         sea.engine.principal,
         run,
-        drift=lambda: measure_drift(sea.engine, sea.engine.principal, run.live_run_id, _model),
+        drift=lambda: measure_drift(sea.engine, sea.engine.principal, run.live_run_id, model_trades),
         rule=RULES["paper"],
     )
     assert lacking == []

@@ -6,11 +6,11 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from toolkit.clock import from_ns, to_ns
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.seen_bars import seen_bars
@@ -22,7 +22,8 @@ from toolkit.store.runs import RunRecord, Runs, Versions, trades_of
 from toolkit.strategy.spec import StrategySpec
 
 TradeRow = Mapping[str, Any]
-Model = Callable[[StrategySpec, Bars, PaperAccount, Guards, Mapping[str, Bars]], Sequence[TradeRow]]
+# The backtest over a run's bars; the last argument is the first row at whose open it may fill, those before warm up.
+Model = Callable[[StrategySpec, Bars, PaperAccount, Guards, Mapping[str, Bars], int], Sequence[TradeRow]]
 _ZERO = Decimal(0)
 
 
@@ -115,29 +116,30 @@ def measure_drift(engine: Engine, principal: Principal, live_run_id: UUID, model
     account = _terms(owner.settings, run)
     guards = Guards.from_facts(json.loads(run.guards_json))
     spec = StrategySpec.from_json(version.spec_json)
-    expected = list(model(spec, series.full, account, guards, series.conversion))
-    started = run.started_at if _is_live(run) else None
-    if started is not None:
-        expected = [t for t in expected if t["entry_time"] >= started]
-    return compare_trades(run, expected, rows, series.full.instrument, owner.currency, series.missed, len(series.full))
+    expected = list(model(spec, series.full, account, guards, series.conversion, series.first_fill))
+    if _is_live(run):
+        # What ends in the bar that is still open is not in the model yet.
+        end = from_ns(series.full.closes_at(len(series.full) - 1))
+        rows = [t for t in rows if t["exit_time"] < end]
+    return compare_trades(run, expected, rows, series.full, owner.currency, series.missed)
 
 
 def compare_trades(
     run: RunRecord,
     expected: Sequence[TradeRow],
     live: Sequence[TradeRow],
-    instrument: Instrument,
+    bars: Bars,
     currency: str,
     missed: tuple[str, ...],
-    bars: int,
 ) -> DriftReport:
-    """Match trades by entry time and side and split the profit gap by cause."""
-    mine = {_key(t): t for t in live}
+    """Match trades by symbol, the bar they were entered in and side, and split the profit gap by cause."""
+    instrument = bars.instrument
+    mine = {_key(t, bars): t for t in live}
     causes = dict.fromkeys(("missing", "extra", "size", "entry_price", "exit", "commission", "swap"), _ZERO)
     missing: list[str] = []
     slip_in = slip_out = matched = 0
     for trade in expected:
-        got = mine.pop(_key(trade), None)
+        got = mine.pop(_key(trade, bars), None)
         if got is None:
             missing.append(_name(trade))
             causes["missing"] -= _net(trade)
@@ -149,7 +151,7 @@ def compare_trades(
     causes["extra"] = sum((_net(t) for t in mine.values()), _ZERO)
     return DriftReport(
         live_run_id=run.live_run_id,
-        bars=bars,
+        bars=len(bars),
         missed_bars=missed,
         matched=matched,
         missing=tuple(missing),
@@ -197,12 +199,18 @@ def _is_live(run: RunRecord) -> bool:
     return '"platform"' in run.feed_json
 
 
-def _key(trade: TradeRow) -> tuple[datetime, str]:
-    return trade["entry_time"], str(getattr(trade["side"], "value", trade["side"]))
+def _key(trade: TradeRow, bars: Bars) -> tuple[str, int, str]:
+    """Return what makes a trade the same one; a fill some seconds after the open belongs to its bar."""
+    row = int(bars.ts.searchsorted(to_ns(trade["entry_time"]), side="right"))
+    return str(trade["symbol"]), row, _side(trade)
+
+
+def _side(trade: TradeRow) -> str:
+    return str(getattr(trade["side"], "value", trade["side"]))
 
 
 def _name(trade: TradeRow) -> str:
-    return f"{_key(trade)[1]} {trade['entry_time'].isoformat()}"
+    return f"{_side(trade)} {trade['entry_time'].isoformat()}"
 
 
 def _net(trade: TradeRow) -> Decimal:

@@ -14,6 +14,7 @@ from toolkit.errors import NotFound
 from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, stored_bars
 from toolkit.live.stepping.platform_feed import feed_name
+from toolkit.live.stepping.run_state import decode
 from toolkit.market import Bars, Instrument
 from toolkit.store.accounts import read_account
 from toolkit.store.models import BarSeen
@@ -35,11 +36,14 @@ class SeenBars:
         The same stretch as the venue knows it; equal to ``seen`` where nothing was lost.
     conversion
         Series that money was converted with, by symbol.
+    first_fill
+        First row at whose open the run could fill; what lies before only warmed it up.
     """
 
     seen: Bars
     full: Bars
     conversion: dict[str, Bars]
+    first_fill: int = 0
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -68,11 +72,13 @@ def seen_bars(engine: Engine, run: RunRecord, version: VersionRecord) -> SeenBar
         last = int(seen.ts[min(end, len(seen)) - 1])
         further = {b.symbol: b for b in (stored_bars(home, f) for f in feed.conversion)}
         return SeenBars(seen[:end], full[: int(full.ts.searchsorted(last, side="right"))], further)
-    bars = _kept(engine, run, version)
-    return SeenBars(bars, bars, {})
+    memory = decode(run.state)[0].extra
+    bars = _kept(engine, run, version, int(memory.get("first_ns", 0)))
+    warm_to = int(memory.get("warm_to_ns", 0))
+    return SeenBars(bars, bars, {}, int(bars.ts.searchsorted(warm_to, side="right")) + 1 if warm_to else 0)
 
 
-def _kept(engine: Engine, run: RunRecord, version: VersionRecord) -> Bars:
+def _kept(engine: Engine, run: RunRecord, version: VersionRecord, first_ns: int) -> Bars:
     if run.cursor is None:
         raise NotFound(f"run {run.live_run_id} has not seen a bar yet: wait for its first one")
     with engine.work(engine.service, write=False) as work:
@@ -85,6 +91,7 @@ def _kept(engine: Engine, run: RunRecord, version: VersionRecord) -> Bars:
                     _SEEN.c.symbol == run.symbol,
                     _SEEN.c.timeframe == run.timeframe,
                     _SEEN.c.revision == 0,
+                    _SEEN.c.ts >= first_ns,
                     _SEEN.c.ts <= to_ns(run.cursor),
                 )
                 .order_by(_SEEN.c.ts)

@@ -60,7 +60,11 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
     _note_feed(run, hot, found, bars, step)
     decisions = _take(hot, bars, step)
     step.changes["bars_hash"] = _running_hash(run.bars_hash, bars)
-    if not first:
+    if first:
+        # Drift is measured over the same bars, and the model may fill no earlier than the run could.
+        span = {"first_ns": int(bars.ts[0]), "warm_to_ns": int(bars.ts[-1])}
+        hot.state = replace(hot.state, extra={**hot.state.extra, **span})
+    else:
         step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, unknown)
     _mark_day(engine, desk, hot, positions, bars, step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))

@@ -1,0 +1,1 @@
+"""Watching over runs: what is wrong, who is told, clocks and balances."""

@@ -1,0 +1,1 @@
+"""Running the store: alerts, balances, backup and restore, retention."""
