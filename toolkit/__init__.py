@@ -105,15 +105,20 @@ _EXPORTS: dict[str, str] = {
     "AiRules": "toolkit.live.outside.ai:AiRules",
     "AiSignal": "toolkit.live.outside.ai:AiSignal",
     "account": "toolkit.session:account",
+    "compare_versions": "toolkit.session:compare_versions",
     "execute_ai_trade": "toolkit.session:execute_ai_trade",
     "halt": "toolkit.session:halt",
     "open_paper_account": "toolkit.session:open_paper_account",
     "promote": "toolkit.session:promote",
+    "restore_version": "toolkit.session:restore_version",
     "resume": "toolkit.session:resume",
+    "retire": "toolkit.session:retire",
     "run": "toolkit.session:run",
     "runs": "toolkit.session:runs",
     "sea_trial": "toolkit.session:sea_trial",
     "start": "toolkit.session:start",
+    "version": "toolkit.session:version",
+    "versions": "toolkit.session:versions",
 }
 
 

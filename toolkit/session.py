@@ -20,6 +20,7 @@ from toolkit.errors import RunError, must_be
 from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.live import live_runs
+from toolkit.live import versions as _versions
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
 from toolkit.live.host import RunThread, host_run
@@ -28,6 +29,7 @@ from toolkit.live.outside.ai import AiRules, AiSignal
 from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.promotion import promote as _promote
 from toolkit.live.run_handle import LiveRunHandle
+from toolkit.live.versions import VersionDifference
 from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.market import Bars
 from toolkit.research.backtest import model_trades
@@ -174,6 +176,36 @@ def promote(
     return _promote(
         default_engine(), strategy, trial=trial, note=note, bot=bot, guards=guards, bars=bars, statistics=statistics
     )
+
+
+def versions(bot: str | None = None, *, retired: bool = False) -> list[VersionRecord]:
+    """Return your versions, oldest first; with ``retired`` also those that were retired."""
+    engine = default_engine()
+    return _versions.list_versions(engine, engine.principal, bot=bot, retired=retired)
+
+
+def version(name: str | UUID) -> VersionRecord:
+    """Return a version of yours: ``"EmaCross v3"``, the bot's name for its newest, or the beginning of an id or hash."""
+    engine = default_engine()
+    return _versions.find_version(engine, engine.principal, name)
+
+
+def compare_versions(first: VersionRecord | str, second: VersionRecord | str) -> VersionDifference:
+    """Return in words what is different in the second version."""
+    one, two = (v if isinstance(v, VersionRecord) else version(v) for v in (first, second))
+    return _versions.compare_versions(one, two)
+
+
+def retire(version: VersionRecord | str, reason: str) -> VersionRecord:
+    """Let no new run of a version begin; what runs goes on."""
+    engine = default_engine()
+    return _versions.retire_version(engine, engine.principal, version, reason=reason)
+
+
+def restore_version(version: VersionRecord | str) -> VersionRecord:
+    """Take a retirement back."""
+    engine = default_engine()
+    return _versions.restore_version(engine, engine.principal, version)
 
 
 def start(

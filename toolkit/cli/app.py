@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, metatrader5, runs, service, upkeep, users
+from toolkit.cli import accounts, bus, demo, metatrader5, review, runs, service, upkeep, users, versions
 
 app = typer.Typer(
     name="seatrial",
@@ -38,6 +38,12 @@ app.command("init")(service.init)
 app.command("run")(runs.run)
 app.command("status")(runs.status)
 app.command("stop")(runs.stop)
+app.command("start")(versions.start)
+app.command("replay")(versions.replay)
+app.command("pause")(review.pause)
+app.command("explain")(review.explain)
+app.command("drift")(review.drift)
+app.command("stage")(review.stage)
 app.command("halt")(accounts.halt)
 app.command("resume")(accounts.resume)
 app.command("worker")(bus.worker)
@@ -48,6 +54,7 @@ app.command("watch")(upkeep.watch)
 app.command("alerts")(upkeep.alerts)
 app.add_typer(accounts.app, name="account")
 app.add_typer(users.app, name="user")
+app.add_typer(versions.app, name="version")
 app.add_typer(upkeep.db_app, name="db")
 app.add_typer(bus.gateway_app, name="gateway")
 app.add_typer(bus.dlq_app, name="dlq")

@@ -88,6 +88,11 @@ def create_live_run(
         version = Versions(work.connection, principal).get(
             version if isinstance(version, UUID) else version.bot_version_id
         )
+    if version.retired_at is not None:
+        raise RunError(
+            must_be(f"version {version.name}", "in service", f"retired: {version.retire_reason}",
+                    "promote another, or take it back with tk.restore_version")
+        )  # fmt: skip
     named = checked_symbols(version, symbols, timeframe)
     if stage not in STAGES:
         raise RunError(must_be("stage", f"one of {', '.join(STAGES)}", repr(stage), "begin with stage='paper'"))

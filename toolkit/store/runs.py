@@ -36,9 +36,9 @@ _MARKS: Any = EquityMark.__table__
 ACTIVE = ("RUNNING", "PAUSED", "STOPPING")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class VersionRecord:
-    """An immutable BotVersion; the ``*_json`` fields are canonical JSON texts."""
+    """An immutable BotVersion; the ``*_json`` fields are canonical JSON texts. Only its retirement is told later."""
 
     bot_version_id: UUID
     bot_id: UUID
@@ -53,6 +53,19 @@ class VersionRecord:
     evidence_json: str
     note: str
     created_at: datetime
+    retired_at: datetime | None = None
+    retired_by: str | None = None
+    retire_reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Bot and number, as people call it: ``EmaCross v3``."""
+        return f"{self.bot} v{self.number}"
+
+    def __repr__(self) -> str:
+        gone = "" if self.retired_at is None else f", retired: {self.retire_reason}"
+        note = f", {self.note!r}" if self.note else ""
+        return f"BotVersion({self.name}, {self.version_hash[:12]}{note}{gone})"
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -197,6 +210,20 @@ class Versions:
     def all(self) -> list[VersionRecord]:
         """Return this principal's versions, oldest first."""
         return self._select(_VERSIONS.c.owner_id == self._principal.user_id)
+
+    def retire(self, bot_version_id: UUID, at: datetime | None, now: datetime, reason: str) -> VersionRecord:
+        """Let no new run of a version of this principal begin; None takes that back. What runs goes on."""
+        version = self.get(bot_version_id)
+        if version.owner_id != self._principal.user_id:
+            raise Forbidden(f"{self._principal.name} may not retire {version.name}: it is another user's")
+        told = {"retired_by": self._principal.name, "retire_reason": reason} if at is not None else {}
+        changes = {"retired_at": at, "retired_by": None, "retire_reason": None, **told}
+        self._connection.execute(
+            update(_VERSIONS).where(_VERSIONS.c.bot_version_id == bot_version_id).values(**changes)
+        )
+        action = "version.retire" if at is not None else "version.restore"
+        audit.append(self._connection, now, self._principal, action, str(bot_version_id), reason)
+        return self.get(bot_version_id)
 
     def _runs_for_me(self, bot_version_id: UUID) -> bool:
         accounts = self._connection.execute(
