@@ -37,6 +37,7 @@ READS = frozenset(
         "closed_bars",
         "book",
         "history",
+        "deals_of",
         "profit",
         "margin",
         "point_value",

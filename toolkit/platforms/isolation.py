@@ -25,7 +25,15 @@ from typing import Any, cast
 
 from toolkit.clock import SYSTEM, Clock
 from toolkit.errors import PlatformError, PlatformUnavailable, ToolkitError
-from toolkit.execution.ports import AccountSnapshot, Book, History, OrderResult, Outcome, PlatformCommand
+from toolkit.execution.ports import (
+    AccountSnapshot,
+    Book,
+    History,
+    OrderResult,
+    Outcome,
+    PlatformCommand,
+    PlatformDeal,
+)
 from toolkit.market import Bars, Instrument, Quote, Side
 from toolkit.platforms import wire
 from toolkit.platforms.agent import error_of
@@ -178,6 +186,10 @@ class RemotePlatform(ABC):
     def history(self, since: datetime, until: datetime) -> History:
         """Return ended orders and deals of the span."""
         return cast(History, self._call("history", since, until))
+
+    def deals_of(self, position_id: str) -> tuple[PlatformDeal, ...]:
+        """Return the deals of one position, oldest first."""
+        return cast("tuple[PlatformDeal, ...]", self._call("deals_of", position_id))
 
     def profit(self, symbol: str, side: Side, lots: Decimal, open_price: Decimal, close_price: Decimal) -> Decimal:
         """Return the platform's own calculation of a profit."""

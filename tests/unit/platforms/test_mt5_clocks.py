@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from toolkit.clock import ManualClock
 from toolkit.market.platform_clock import NEW_YORK_PLUS_7, PlatformClock
-from toolkit.platforms.metatrader5.clocks import find_server_clock, measured_offset
+from toolkit.platforms.metatrader5.clocks import ServerNow, find_server_clock, measured_offset
 from toolkit.platforms.metatrader5.convert import ServerTime
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -78,3 +79,33 @@ def test_mt5_server_times_of_real_files_convert_to_utc_without_error(name: str) 
     last = datetime.fromtimestamp(int(utc[-1]) // 10**9, tz=UTC)
     assert find_server_clock(wall, last, None).clock == NEW_YORK_PLUS_7
     assert time.wall(last) == int(wall[-1])
+
+
+def test_mt5_now_is_never_behind_the_ticks_and_the_time_since() -> None:
+    """A machine two hours behind is told the time by the last tick and its own monotonic seconds."""
+    machine = ManualClock(SUNDAY - timedelta(hours=2))
+    now = ServerNow(machine)
+    assert now.now() == SUNDAY - timedelta(hours=2)
+    now.saw(SUNDAY)
+    machine.advance(30)
+    assert now.now() == SUNDAY + timedelta(seconds=30)
+    now.saw(SUNDAY + timedelta(seconds=5))  # older than what is known
+    assert now.now() == SUNDAY + timedelta(seconds=30)
+
+
+def test_mt5_now_keeps_a_tick_that_this_machine_was_ahead_of() -> None:
+    """The clock was two hours ahead when the tick came and is turned back right after: the tick still counts."""
+    machine = ManualClock(SUNDAY + timedelta(hours=2))
+    now = ServerNow(machine)
+    now.saw(SUNDAY)
+    assert now.now() == SUNDAY + timedelta(hours=2)
+    machine.jump(SUNDAY - timedelta(hours=2))
+    machine.advance(7)
+    assert now.now() == SUNDAY + timedelta(seconds=7)
+
+
+def test_mt5_now_does_not_believe_a_tick_of_another_day() -> None:
+    """A tick more than a day ahead of this machine is a mistake somewhere."""
+    now = ServerNow(ManualClock(SUNDAY))
+    now.saw(SUNDAY + timedelta(days=1, seconds=1))
+    assert now.now() == SUNDAY

@@ -82,15 +82,20 @@ class ServerNow:
 
     def saw(self, tick: datetime) -> None:
         """Take note of a tick's moment; one more than a day ahead of this machine is not believed."""
-        if tick > self.now() and tick - self._utc.now() < timedelta(days=1):
+        known = self._by_ticks()
+        # kept even while this machine is ahead: its clock may be turned back before the next tick
+        if (known is None or tick > known) and tick - self._utc.now() < timedelta(days=1):
             self._tick, self._seen_at = tick, self._utc.monotonic()
 
     def now(self) -> datetime:
         """Return the moment, in UTC."""
-        here = self._utc.now()
+        here, known = self._utc.now(), self._by_ticks()
+        return here if known is None else max(here, known)
+
+    def _by_ticks(self) -> datetime | None:
         if self._tick is None:
-            return here
-        return max(here, self._tick + timedelta(seconds=self._utc.monotonic() - self._seen_at))
+            return None
+        return self._tick + timedelta(seconds=self._utc.monotonic() - self._seen_at)
 
 
 def measured_offset(tick_wall_seconds: int, utc_now: datetime) -> int | None:

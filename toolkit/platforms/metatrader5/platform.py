@@ -146,6 +146,11 @@ class MetaTrader5Platform(TerminalMarket):
             tuple(convert.order(o, self._of(o), time) for o in ended), tuple(d for d in found if since <= d.at <= until)
         )
 
+    def deals_of(self, position_id: str) -> tuple[PlatformDeal, ...]:
+        """Return the deals of one position, oldest first; its number is the server's ``identifier``."""
+        self._identity()
+        return tuple(self._deal(d) for d in self._read("history_deals_get", position=int(position_id)))
+
     # --- orders ----------------------------------------------------------------------------------------------------
 
     def send(self, command: PlatformCommand) -> OrderResult:
@@ -265,7 +270,7 @@ class MetaTrader5Platform(TerminalMarket):
         told: str,
     ) -> OrderResult:
         facts = self.instrument(self._our_name(str(request["symbol"])))
-        deals = self._deals_of(int(answer.order))
+        deals = self._deals_of_order(int(answer.order))
         if deals:
             filled = sum((d.lots for d in deals), Decimal(0))
             price = sum((d.price * d.lots for d in deals), Decimal(0)) / filled
@@ -290,7 +295,7 @@ class MetaTrader5Platform(TerminalMarket):
             message=told,
         )
 
-    def _deals_of(self, order: int) -> list[PlatformDeal]:
+    def _deals_of_order(self, order: int) -> list[PlatformDeal]:
         """Return the deals of an order that can be read now; a failed read is an empty answer here, never a proof."""
         try:
             found = self._mt5.history_deals_get(ticket=order)
