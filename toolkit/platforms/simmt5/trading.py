@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from toolkit.platforms.simmt5.server import Server
 from toolkit.platforms.simmt5.tuples import make
 from toolkit.platforms.simulated.desk import Reply
 from toolkit.platforms.simulated.records import Position
+from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy
 
 INVALID = C["TRADE_RETCODE_INVALID"]
 DONE = C["TRADE_RETCODE_DONE"]
@@ -45,6 +47,7 @@ _CODES = {
     "NO_CHANGES": C["TRADE_RETCODE_NO_CHANGES"],
     "ORDER_NOT_WORKING": C["TRADE_RETCODE_INVALID_ORDER"],
     "UNKNOWN_SYMBOL": INVALID,
+    "INVALID": INVALID,
     "TIMEOUT": C["TRADE_RETCODE_TIMEOUT"],
 }
 _PENDING = {
@@ -63,7 +66,7 @@ class Wrong(Exception):  # control flow: the server's refusal of a request
         self.retcode, self.comment = retcode, comment
 
 
-def to_command(request: Mapping[str, Any], server: Server) -> PlatformCommand:
+def to_command(request: Mapping[str, Any], server: Server) -> PlatformCommand | ChangeOrder | CloseBy:
     """Return the venue command of a request that passed the package's argument checks.
 
     Raises
@@ -75,6 +78,11 @@ def to_command(request: Mapping[str, Any], server: Server) -> PlatformCommand:
     action = request.get("action", 0)
     if action == C["TRADE_ACTION_REMOVE"]:
         return CancelOrder(tag, str(request.get("order", 0)))
+    if action == C["TRADE_ACTION_MODIFY"]:
+        return _change_order(request, server)
+    if action == C["TRADE_ACTION_CLOSE_BY"]:
+        first = _ticket(request, "position", server)
+        return CloseBy(tag, first.position_id, _ticket(request, "position_by", server).position_id)
     symbol = server.symbols().get(request.get("symbol", ""))
     if symbol is None:
         raise Wrong(INVALID, "Unknown symbol")
@@ -87,7 +95,31 @@ def to_command(request: Mapping[str, Any], server: Server) -> PlatformCommand:
         return _deal(request, tag, symbol, facts, server)
     if action == C["TRADE_ACTION_PENDING"]:
         return _pending(request, tag, symbol, facts, server)
-    raise Wrong(INVALID, "Invalid request")  # MODIFY and CLOSE_BY are not modelled, and not used by the adapter
+    raise Wrong(INVALID, "Invalid request")
+
+
+def _change_order(request: Mapping[str, Any], server: Server) -> ChangeOrder:
+    """Read a change of a working order: what is left out is taken away, the price must be there."""
+    number = request.get("order", 0)
+    order = server.venue.state.orders.get(number)
+    if order is None:
+        raise Wrong(C["TRADE_RETCODE_INVALID_ORDER"], "Order doesn't exist")
+    facts = server.facts(order.symbol)
+    return ChangeOrder(
+        number,
+        _on_grid(request.get("price", 0.0), facts, C["TRADE_RETCODE_INVALID_PRICE"]),
+        _level(request, "sl", facts),
+        _level(request, "tp", facts),
+        _expiry(request, server),
+    )
+
+
+def _expiry(request: Mapping[str, Any], server: Server) -> datetime | None:
+    expiration = request.get("expiration", 0)
+    timed = request.get("type_time", 0) == C["ORDER_TIME_SPECIFIED"]
+    if timed != bool(expiration):
+        raise Wrong(C["TRADE_RETCODE_INVALID_EXPIRATION"], "Invalid expiration")
+    return server.time.utc(expiration) if expiration else None
 
 
 def _deal(
@@ -98,7 +130,7 @@ def _deal(
         raise Wrong(INVALID, "Invalid request")
     side = Side.BUY if kind == 0 else Side.SELL
     _check_filling(request.get("type_filling", 0), server)
-    lots = _decimal(request.get("volume", 0.0))
+    lots = _volume(request)
     if request.get("position"):
         position = _position(request, server, symbol)
         if position.sign == side.sign:
@@ -127,30 +159,31 @@ def _pending(
     if request.get("type_filling", 0) != C["ORDER_FILLING_RETURN"]:
         raise Wrong(C["TRADE_RETCODE_INVALID_FILL"], "Unsupported filling mode")
     _check_direction(found[1], symbol, server)
-    expiration = request.get("expiration", 0)
-    timed = request.get("type_time", 0) == C["ORDER_TIME_SPECIFIED"]
-    if timed != bool(expiration):
-        raise Wrong(C["TRADE_RETCODE_INVALID_EXPIRATION"], "Invalid expiration")
     return OpenOrder(
         tag,
         symbol,
         found[1],
         found[0],
-        _decimal(request.get("volume", 0.0)),
+        _volume(request),
         limit_price=_on_grid(request.get("price", 0.0), facts, C["TRADE_RETCODE_INVALID_PRICE"]),
         stop_loss=_level(request, "sl", facts),
         take_profit=_level(request, "tp", facts),
-        expires_at=server.time.utc(expiration) if expiration else None,
+        expires_at=_expiry(request, server),
     )
 
 
 def _position(request: Mapping[str, Any], server: Server, symbol: str) -> Position:
-    """Find the position by its ticket of today; the identifier is no ticket."""
-    ticket = request.get("position", 0)
+    position = _ticket(request, "position", server)
+    if position.symbol != symbol:
+        raise Wrong(INVALID, "Symbol does not match the position")
+    return position
+
+
+def _ticket(request: Mapping[str, Any], name: str, server: Server) -> Position:
+    """Find a position by its ticket of today; the identifier is no ticket."""
+    ticket = request.get(name, 0)
     for position in server.venue.state.positions.values():
         if position.ticket == ticket:
-            if position.symbol != symbol:
-                raise Wrong(INVALID, "Symbol does not match the position")
             return position
     raise Wrong(C["TRADE_RETCODE_POSITION_CLOSED"], "Position doesn't exist")
 
@@ -181,6 +214,11 @@ def _check_direction(side: Side, symbol: str, server: Server) -> None:
 
 def _decimal(value: float) -> Decimal:
     return Decimal(repr(float(value)))
+
+
+def _volume(request: Mapping[str, Any]) -> Decimal:
+    """Return the volume as a server keeps it, with eight decimals: 0.1 + 0.2 is 0.3."""
+    return round(_decimal(request.get("volume", 0.0)), 8)
 
 
 def _level(request: Mapping[str, Any], name: str, facts: Instrument) -> Decimal | None:

@@ -10,12 +10,13 @@ from pathlib import Path
 from toolkit.errors import ConversionRateMissing, PlatformError, PlatformUnavailable, must_be
 from toolkit.execution.ports import Outcome, PlatformCommand
 from toolkit.market import Bars, Instrument
-from toolkit.platforms.simulated.desk import OrderDesk, Reply, VenueRules
+from toolkit.platforms.simulated.desk import Reply, VenueRules
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript, command_kind, encode_command
 from toolkit.platforms.simulated.journal import Journal
 from toolkit.platforms.simulated.ledger import Ledger
 from toolkit.platforms.simulated.prices import VenuePrices
 from toolkit.platforms.simulated.records import LateCommand, Position, VenueState
+from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy, ServerDesk
 from toolkit.platforms.simulated.timeline import Timeline
 from toolkit.simulation.account import PaperAccount
 
@@ -74,7 +75,7 @@ class Venue:
         for symbol, bars in self._bars.items():
             self.prices.load(symbol, bars)
         self.ledger = Ledger(self.state, self.prices, hedging=self.account.mode == "hedging")
-        self.desk = OrderDesk(self.ledger, self._checks, self._faults)
+        self.desk = ServerDesk(self.ledger, self._checks, self._faults)
         self.timeline = Timeline(self.ledger, self.desk)
 
     def _back_to_journal(self) -> None:
@@ -191,6 +192,13 @@ class Venue:
         for name in ("any", kind):
             sends[name] = sends.get(name, 0) + 1
         reply = self._meet(command, self._faults.pick(kind, sends))
+        self.timeline.forget()
+        self.commit()
+        return reply
+
+    def change(self, command: ChangeOrder | CloseBy) -> Reply:
+        """Carry out what only a server's own clients ask for; no fault is scripted for it."""
+        reply = self.desk.change(command, self.state.clock_ns)
         self.timeline.forget()
         self.commit()
         return reply

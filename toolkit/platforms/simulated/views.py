@@ -71,7 +71,7 @@ def deal(d: Deal, instrument: Instrument, account: PaperAccount) -> PlatformDeal
         position_id=str(d.position_id),
         symbol=d.symbol,
         side=side_of(d.sign),
-        entry=cast(Literal["in", "out", "inout"], d.entry),
+        entry=cast(Literal["in", "out", "inout"], "out" if d.entry == "out_by" else d.entry),
         lots=instrument.lots(d.steps),
         price=instrument.price(d.price_points),
         profit=account.money(d.profit),
