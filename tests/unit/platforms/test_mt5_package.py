@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -47,13 +48,64 @@ def test_mt5_constants_equal_the_real_package() -> None:
     assert real == CONSTANTS
 
 
-def test_mt5_tuple_fields_are_in_the_real_packages_tables() -> None:
-    """Every field name of the double occurs in the wheel's compiled tables."""
+class Binary:
+    """The package's compiled module, read as data: its tables of tuple fields are pairs of pointers to name and text."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        header = struct.unpack_from("<I", data, 0x3C)[0]
+        count, size = struct.unpack_from("<H", data, header + 6)[0], struct.unpack_from("<H", data, header + 20)[0]
+        self._base = struct.unpack_from("<Q", data, header + 48)[0]
+        self._sections = []
+        for n in range(count):
+            at = header + 24 + size + 40 * n
+            _, address, length, offset = struct.unpack_from("<IIII", data, at + 8)
+            self._sections.append((data[at : at + 8].rstrip(b"\0"), address, length, offset))
+
+    def _name_at(self, pointer: int) -> str:
+        for _, address, length, offset in self._sections:
+            at = pointer - self._base - address
+            if 0 <= at < length:
+                found = self._data[offset + at : offset + at + 64].split(b"\0")[0]
+                return found.decode() if found.isascii() and found.decode().isidentifier() else ""
+        return ""
+
+    def tables(self) -> set[tuple[str, ...]]:
+        """Return every run of names in the data sections."""
+        found = set()
+        for name, _, length, offset in self._sections:
+            if name not in (b".data", b".rdata"):
+                continue
+            for start in (offset, offset + 8):
+                names: list[str] = []
+                for at in range(start, offset + length - 16, 16):
+                    field = self._name_at(struct.unpack_from("<Q", self._data, at)[0])
+                    if field:
+                        names.append(field)
+                        continue
+                    if len(names) > 2:
+                        found.add(tuple(names))
+                    names = []
+        return found
+
+
+def test_mt5_tuple_fields_are_the_real_packages_in_its_order() -> None:
+    """Every tuple of the double is a table of the wheel's compiled module: the same fields in the same order, and no other."""
     with wheel() as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".pyd")]
-        binary = archive.read(name)
-    missing = [f"{t}.{f}" for t, kind in TUPLES.items() for f in kind._fields if f.encode() + b"\0" not in binary]
-    assert missing == []
+        found = Binary(archive.read(name)).tables()
+    assert {kind._fields for kind in TUPLES.values()} == found
+
+
+@pytest.mark.parametrize(
+    "prefix", ["TRADE", "ORDER", "POSITION", "DEAL", "SYMBOL", "TIMEFRAME", "COPY", "ACCOUNT", "RES"]
+)
+def test_mt5_constants_of_each_family_are_there(prefix: str) -> None:
+    """No family of constants is left out of the comparison."""
+    with wheel() as archive:
+        real = package_constants(archive.read("MetaTrader5/__init__.py").decode())
+    family = {n: v for n, v in real.items() if n.startswith(prefix + "_")}
+    assert family and family == {n: v for n, v in CONSTANTS.items() if n.startswith(prefix + "_")}
 
 
 def test_mt5_tuple_fields_are_in_the_read_order() -> None:
