@@ -57,6 +57,73 @@ def test_a_node_that_reads_the_next_bar_is_found(some_bars: Bars) -> None:
     assert not found.passed and found.node == "atr" and found.bar is not None and found.bar_time.startswith("2017-")
 
 
+def _centred(close: Any) -> Any:
+    """A mean of the five bars before, this one and the five after."""
+    return np.convolve(close, np.ones(11) / 11, "same")
+
+
+def _resampled_to_the_left(close: Any) -> Any:
+    """The close of each four bars, shown from the first of them on."""
+    last = np.minimum(np.arange(len(close)) // 4 * 4 + 3, len(close) - 1)
+    return close[last]
+
+
+PLANTED = {
+    "a centred window": _centred,
+    "the mean of the whole series": lambda close: close - close.mean(),
+    "a resample labelled on the wrong side": _resampled_to_the_left,
+    "a shift off by one": lambda close: np.append(close[1:], close[-1]),
+    "the highest of this bar and the next": lambda close: np.maximum(close, np.append(close[1:], close[-1])),
+}
+
+
+@pytest.mark.parametrize("leak", PLANTED)
+def test_a_leaking_node_is_found_and_named(some_bars: Bars, leak: str) -> None:
+    """Each way a column may know the future fails the look-ahead check, which names node and bar."""
+
+    def leaking(spec: Any, bars: Bars) -> Any:
+        honest = Drivers().columnar(spec, bars)
+        return replace(honest, frame=dict(honest.frame) | {"fast": PLANTED[leak](bars.close)})
+
+    found = check(trial(some_bars, drivers=Drivers(columnar=leaking)), "look_ahead")
+    assert not found.passed and found.node == "fast" and found.bar is not None
+    assert "it reads the future" in found.detail and f"bar {found.bar} ({found.bar_time})" in found.detail
+
+
+@pytest.mark.parametrize("leak", PLANTED)
+def test_a_leak_inside_a_decision_is_found_and_named(some_bars: Bars, leak: str) -> None:
+    """A leak that no node shows is seen in what is decided."""
+
+    def leaking(spec: Any, bars: Bars) -> Any:
+        honest = Drivers().columnar(spec, bars)
+        value = PLANTED[leak](bars.close)
+        return replace(honest, code=np.where(value > np.roll(value, 1), 1, 2).astype(np.uint8))
+
+    found = check(trial(some_bars, drivers=Drivers(columnar=leaking)), "look_ahead")
+    assert not found.passed and found.node == "decision" and found.bar is not None
+
+
+def test_a_fill_on_the_signal_bar_is_found(some_bars: Bars) -> None:
+    """A path that fills at the close a decision was made on differs from the backtest in its first trade."""
+
+    def too_early(spec: Any, bars: Bars, account: Any, guards: Any) -> Any:
+        return normalise_all(tk.backtest(spec, bars, account=account, guards=guards, fill_at="close").trade_records)
+
+    found = check(trial(some_bars, live_replay=too_early), "backtest_equals_live")
+    assert not found.passed and "trade 1 " in found.detail and "entry_time" in found.detail
+
+
+def test_guards_are_part_of_the_trial(some_bars: Bars) -> None:
+    """A path that forgets the guardrails makes other trades and fails; one that keeps them passes."""
+    guards = tk.Guards(cooldown_bars=40)
+
+    def forgetful(spec: Any, bars: Bars, account: Any, _: Any) -> Any:
+        return normalise_all(tk.backtest(spec, bars, account=account).trade_records)
+
+    assert check(trial(some_bars, guards=guards), "backtest_equals_live").passed
+    assert not check(trial(some_bars, guards=guards, live_replay=forgetful), "backtest_equals_live").passed
+
+
 def test_a_decision_that_knows_the_whole_series_is_found(some_bars: Bars) -> None:
     """A threshold taken from all closes, future ones included, changes when the future does."""
 
