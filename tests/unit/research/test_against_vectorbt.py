@@ -22,6 +22,7 @@ from toolkit.strategy import (
     Float,
     Int,
     Lots,
+    Pips,
     Protection,
     SectionedStrategy,
     crossed_above,
@@ -31,6 +32,7 @@ from toolkit.strategy import (
     lowest,
     rsi,
 )
+from toolkit.strategy.columnar import evaluate
 
 vbt = pytest.importorskip("vectorbt")
 CASES = 208
@@ -152,8 +154,11 @@ def orders_of_vectorbt(kind, frame, p, at_close):
 
 
 def orders_of_ours(kind, bars, p, at_close):
-    result = backtest(kind(**p), bars, account=RICH, fill_at="close" if at_close else "next_open")
-    facts, found = bars.instrument, {}
+    return orders_of(backtest(kind(**p), bars, account=RICH, fill_at="close" if at_close else "next_open"))
+
+
+def orders_of(result):
+    facts, found = result.bars.instrument, {}
 
     def add(bar, steps, price):
         units = float(facts.lots(steps) * facts.contract_size)
@@ -198,3 +203,70 @@ def test_orders_equal_those_of_vectorbt(no_spread):
             assert price == pytest.approx(theirs[bar][1], rel=1e-12), context
         orders += len(ours)
     assert orders > 3000
+
+
+class Stopped(Cross):
+    """Two averages cross, with a fixed stop and target."""
+
+    stop = Int(80, 5, 500)
+    target = Int(160, 5, 900)
+
+    def protection(self, x):
+        return Protection(stop_loss=Pips(self.stop), take_profit=Pips(self.target))
+
+
+def stopped_orders_of_vectorbt(frame, p):
+    long, short, *_ = signals(Cross, frame, p)
+    price = frame["open"]
+    portfolio = vbt.Portfolio.from_signals(
+        frame["close"], entries=long.vbt.signals.fshift(1), short_entries=short.vbt.signals.fshift(1), price=price,
+        open=frame["open"], high=frame["high"], low=frame["low"], sl_stop=p["stop"] * 1e-4 / price,
+        tp_stop=p["target"] * 1e-4 / price, stop_entry_price="fillprice", size=p["lots"] * 100_000, init_cash=1e9,
+        upon_opposite_entry="reverse", freq="1h",
+    )  # fmt: skip
+    found: dict[int, tuple[float, float]] = {}
+    for record in portfolio.orders.records.to_dict("records"):
+        signed = record["size"] * (1 if record["side"] == 0 else -1)
+        found[record["idx"]] = (found.get(record["idx"], (0.0, 0.0))[0] + signed, record["price"])
+    return found
+
+
+def beyond_vectorbt(result, p):
+    """Whether a run has what vectorbt cannot say: a level touched on the entry bar, or on a bar that fills a signal.
+
+    Its stops start on the bar after the entry, and a stop hit anywhere in a bar comes before a signal at its open.
+    """
+    bars, trades = result.bars, result.run.trades
+    side, entered, entry, left, reason = (trades[:, k] for k in (0, 2, 3, 4, 6))
+    stop, target = entry - side * 10 * p["stop"], entry + side * 10 * p["target"]
+    low, high = bars.bid_low[left], bars.bid_high[left]
+    inside = ((low <= stop) & (stop <= high)) | ((low <= target) & (target <= high))
+    touched = left[(reason == 1) | (reason == 2)]
+    code = evaluate(result.spec, bars).code
+    return bool((entered == left).any() or (inside & (reason > 2)).any() or (code[touched - 1] & 3).any())
+
+
+def test_orders_with_stops_equal_those_of_vectorbt_where_it_can_say_them(no_spread):
+    """Where no entry bar touches a level: order bars and sides ==, sizes and prices within 1e-9."""
+    rng, compared, touched = random.Random(20261125), 0, 0
+    while compared < 60:
+        start = rng.randrange(0, 5600)
+        bars = no_spread[start : start + rng.randrange(200, 600)]
+        n = rng.randrange(5, 40)
+        p = {"n": n, "m": n + rng.randrange(10, 90), "lots": float(Decimal(rng.randrange(1, 300)) / 100),
+             "stop": rng.randrange(30, 120), "target": rng.randrange(30, 200)}  # fmt: skip
+        result = backtest(Stopped(**p), bars, account=RICH)
+        reasons = result.run.trades[:, 6]
+        if beyond_vectorbt(result, p) or not ((reasons == 1) | (reasons == 2)).any():
+            continue
+        context = (compared, start, len(bars), p)
+        ours = {bar: order for bar, order in orders_of(result).items() if order[0] != 0.0}
+        theirs = {bar: order for bar, order in stopped_orders_of_vectorbt(plain(bars), p).items() if order[0] != 0.0}
+        assert sorted(ours) == sorted(theirs), context
+        for bar, (units, price) in ours.items():
+            assert np.sign(units) == np.sign(theirs[bar][0]), context
+            assert units == pytest.approx(theirs[bar][0], rel=1e-9), context
+            assert price == pytest.approx(theirs[bar][1], rel=1e-9), context
+        compared += 1
+        touched += int(((reasons == 1) | (reasons == 2)).sum())
+    assert touched > 120
