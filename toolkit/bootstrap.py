@@ -214,6 +214,8 @@ class _Desks:
                 policy=ServicePolicy(
                     max_quote_age_seconds=self._settings.max_quote_age_seconds,
                     lease_seconds=self._settings.lease_seconds,
+                    # a lease that is shorter than what a send needs of it would let nothing be sent, ever
+                    send_budget_seconds=min(5.0, self._settings.lease_seconds / 3),
                 ),
                 day_end=str(account.settings.get("paper", {}).get("day_end", "UTC")),
                 failpoint=self._replaced.failpoint,

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import dramatiq
+from dramatiq.errors import BrokerError
+from pika.exceptions import AMQPError
+from redis.exceptions import RedisError
 
 from toolkit.errors import PlatformError, StoreError
 from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewayRMQ
@@ -24,11 +27,11 @@ from workers.actors import ADVANCE_ACTOR, RECONCILE_ACTOR, WATCHDOG_ACTOR
 from workers.roster import Roster
 
 _LOG = get_logger("worker")
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS = 1.0
 WATCHDOG_SECONDS = 5.0
 RECONCILE_SECONDS = 15.0
 # An `advance` that has not reached its actor after this long is taken to be lost, and another one may be sent.
-LOST_SECONDS = 5.0
+LOST_SECONDS = 2.0
 # A loop that has not come round for this long is stuck, and the process not well.
 STUCK_SECONDS = 30.0
 
@@ -106,7 +109,11 @@ class Scheduler:
             if sent is not None and now - sent < LOST_SECONDS:
                 return
             self._on_the_way[run.account_id] = now
-        self._send(run.account_id, ADVANCE_ACTOR, str(run.live_run_id), str(run.account_id))
+        try:
+            self._send(run.account_id, ADVANCE_ACTOR, str(run.live_run_id), str(run.account_id))
+        except (BrokerError, RedisError, AMQPError, OSError) as error:
+            self.arrived(run.account_id)  # it is not on its way; the next poll sends another
+            _LOG.warning("wake_later", error=repr(error))
 
     def arrived(self, account_id: UUID) -> None:
         """Note that an ``advance`` of the account has reached its actor: the next one may be sent."""

@@ -8,7 +8,8 @@ harmless: the intent's row decides whether there is anything left to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from dramatiq.errors import ConnectionClosed, ConnectionFailed
@@ -24,12 +25,19 @@ from toolkit.gateways.envelope import KeyRing, Pointer, seal
 from toolkit.gateways.message_brokers import DeadLetterBroker, intent_queue
 
 EXECUTE_ACTOR = "execute_intent"
-REPUBLISH_AFTER = timedelta(seconds=5)
+REPUBLISH_AFTER = timedelta(seconds=2)
+_LONGEST_WAIT = timedelta(seconds=30)
 _BATCH = 100
 
 
 def _not_counted(_name: str, **_labels: str) -> None:
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    due: datetime
+    pause: timedelta  # after that
 
 
 class _ExecutionGatewayBus:
@@ -64,6 +72,7 @@ class _ExecutionGatewayBus:
         self._principal = principal
         self._clock = clock
         self._count = count
+        self._again: dict[UUID, dict[UUID, _Repeat]] = {}  # by account and intent
 
     def deliver(self, account_id: UUID) -> Sequence[UUID]:
         """Publish what the outbox holds for the account, in order, each with the broker's confirm.
@@ -101,21 +110,30 @@ class _ExecutionGatewayBus:
     def republish_lost(self, account_id: UUID) -> Sequence[UUID]:
         """Publish again the pointers of intents that were handed over and are still NEW: the broker may have lost them.
 
+        The first time after two seconds, then after pauses that double up to half a minute: behind a slow platform a pointer
+        that waits its turn must not be multiplied.
+
         Raises
         ------
         GatewayError
             When the message broker does not answer.
         """
-        before = self._clock.now() - REPUBLISH_AFTER
+        now = self._clock.now()
         with self._store.begin(self._principal, write=False) as work:
             waiting = {row.intent_id for row in work.unpublished(account_id, 10_000)}
             lost = [
                 intent
                 for intent in work.intents_in(account_id, {IntentState.NEW})
-                if intent.intent_id not in waiting and intent.updated_at < before
+                if intent.intent_id not in waiting and intent.updated_at < now - REPUBLISH_AFTER
             ]
+        before = self._again.get(account_id, {})
+        repeats = {one.intent_id: before.get(one.intent_id, _Repeat(now, REPUBLISH_AFTER)) for one in lost}
+        self._again[account_id] = repeats
+        lost = [one for one in lost if repeats[one.intent_id].due <= now]
         for intent in lost:
             self._publish(account_id, intent.intent_id, intent.idempotency_key)
+            pause = repeats[intent.intent_id].pause
+            repeats[intent.intent_id] = _Repeat(now + pause, min(2 * pause, _LONGEST_WAIT))
             self._count("pointers_republished_total", gateway=self.name)
         return [intent.intent_id for intent in lost]
 

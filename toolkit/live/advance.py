@@ -11,7 +11,16 @@ from typing import cast
 from uuid import UUID
 
 from toolkit.clock import from_ns
-from toolkit.errors import Forbidden, LeaseLost, LostRace, NotFound, PlatformError, StoreError, ToolkitError
+from toolkit.errors import (
+    Forbidden,
+    GatewayError,
+    LeaseLost,
+    LostRace,
+    NotFound,
+    PlatformError,
+    StoreError,
+    ToolkitError,
+)
 from toolkit.execution.ports import ReplayVenue
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import unsettled_intents
@@ -81,7 +90,8 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except LeaseLost as error:
         forget(engine, live_run_id)
         return Progress(run.status, waiting=f"account: {error}")
-    except (PlatformError, StoreError) as error:
+    except (PlatformError, StoreError, GatewayError) as error:
+        # an intent that a message broker did not take is in the outbox, and goes out when the broker is back
         forget(engine, live_run_id)
         if error.retryable:
             tell_once(engine, run, "retrying", str(error))

@@ -1,0 +1,24 @@
+"""A small case of the chaos lane; the whole of it is ``python tests/simulation/bus_chaos.py redis`` and ``rabbitmq``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bus_chaos import run_lane
+
+SCHEDULES = {"redis": 5, "rabbitmq": 5}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("bus", ["redis", "rabbitmq"])
+def test_no_invariant_breaks_on_a_bus_under_chaos_restart(
+    bus: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Killed, frozen, emptied and lied to, every run still makes the trades of its backtest, each order once."""
+    request.getfixturevalue(f"{bus}_server")  # skips, or fails where services are required, when the program is missing
+    outcome = run_lane(bus, tmp_path, SCHEDULES[bus], seed=7)
+    assert outcome.violations == []
+    assert outcome.schedules == SCHEDULES[bus]
+    assert outcome.intents > 20 * SCHEDULES[bus]
+    assert sum(outcome.faults.values()) >= 2 * SCHEDULES[bus]
