@@ -1,14 +1,16 @@
-"""Message brokers side by side in one run: wake-up from idle and throughput of a no-op actor on one thread.
+"""Message brokers side by side in one run: a no-op actor's wake-up and throughput, and a signal's way to the platform.
 
-Run ``python tests/benchmarks/bus.py [--idle N] [--messages N] [--json]``. It starts its own Redis and RabbitMQ (those
-that are installed) on free loopback ports. *idle* is the time from ``send`` to the first line of the actor after 2 to
-4 s of silence; the rate is that of a backlog, from its first message to its last.
+Run ``python tests/benchmarks/bus.py [--idle N] [--messages N] [--intents N] [--json]``. It starts its own Redis, RabbitMQ
+and PostgreSQL on free loopback ports. *idle* is the time from ``send`` to the first line of the actor after 2 to 4 s of
+silence; the rate is that of a backlog, from its first message to its last. What the figures of intents mean is said in
+``bus_execution.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -25,6 +27,11 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from bus_execution import LatencyRig, figures_of, latency_rig, throughput, wait_idle
+from postgres_process import PostgresServer
+
 from tests.plugins.servers import RabbitServer, RedisServer, _redis_program
 from toolkit.gateways.message_brokers import BlockingRedisBroker, QuorumRabbitmqBroker
 
@@ -89,7 +96,7 @@ class Rig:
         self._broker.close()
 
 
-def run(idle: int, messages: int) -> dict[str, Any]:
+def run(idle: int, messages: int, intents: int) -> dict[str, Any]:
     """Measure every broker, interleaved, and return named figures."""
     rng = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +107,10 @@ def run(idle: int, messages: int) -> dict[str, Any]:
         redis.start()
         script = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
         rabbit = None
+        postgres = PostgresServer()
         rigs: list[Rig] = []
+        ways: list[LatencyRig] = []
+        figures: dict[str, Any] = {}
         try:
             stock = RedisBroker(url=redis.url, namespace="stock", middleware=[])
             rigs = [Rig("stock redis", stock), Rig("redis", BlockingRedisBroker(redis.url))]
@@ -109,22 +119,37 @@ def run(idle: int, messages: int) -> dict[str, Any]:
                 rabbit = RabbitServer(script, Path(folder) / "rabbit")
                 rabbit.start()
                 rigs.append(Rig("rabbitmq", QuorumRabbitmqBroker(rabbit.url)))
+            urls = {"redis": redis.url} | ({"rabbitmq": rabbit.url} if rabbit is not None else {})
+            for bus, url in urls.items():
+                ways.append(latency_rig(bus, url, Path(folder) / f"home-{bus}", postgres.url))
             for rig in rigs:
                 rig.one()
-            for _ in range(idle):
-                time.sleep(rng.uniform(2.0, 4.0))
+            for number in range(idle):
+                wait_idle(rng)
                 for rig in rng.sample(rigs, len(rigs)):
                     rig.idle_us.append(rig.one())
+                wait_idle(rng)
+                for way in rng.sample(ways, len(ways)):
+                    way.one(str(number))
+            for way in ways:
+                figures |= figures_of(way)
+                way.close()
+            ways.clear()
             for _ in range(3):
                 for rig in rigs:
                     rig.rates.append(rig.drain(messages))
+            for bus, url in urls.items():
+                (Path(folder) / f"rate-{bus}").mkdir()
+                figures |= throughput(bus, url, Path(folder) / f"rate-{bus}", postgres.url, intents=intents)
         finally:
+            for way in ways:
+                way.close()
             for rig in rigs:
                 rig.close()
             redis.kill()
             if rabbit is not None:
                 rabbit.close()
-    figures: dict[str, Any] = {}
+            postgres.close()
     for rig in rigs:
         key = rig.name.replace(" ", "_")
         figures[f"{key}_idle_p50_ms"] = round(median(rig.idle_us) / 1000, 2)
@@ -140,10 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--idle", type=int, default=20, help="idle pauses of 2 to 4 s")
     parser.add_argument("--messages", type=int, default=1000, help="messages per backlog")
+    parser.add_argument("--intents", type=int, default=60, help="intents of each of ten accounts")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    figures = run(options.idle, options.messages)
-    table = Table("figure", "value", title="message brokers, no-op actor, one thread")
+    figures = run(options.idle, options.messages, options.intents)
+    figures["load_average"] = round(os.getloadavg()[0], 1)
+    table = Table("figure", "value", title="message brokers")
     for name, value in figures.items():
         table.add_row(name, f"{value:,}")
     Console(stderr=options.json).print(table)

@@ -1,4 +1,4 @@
-"""A small fleet over real message brokers and PostgreSQL; at full size: ``python tests/e2e/bus_fleet.py redis`` and ``rabbitmq``."""
+"""A small fleet over real message brokers and PostgreSQL; at full size: ``python tests/e2e/bus_fleet.py redis``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 def test_a_fleet_over_a_bus_equals_its_backtests_and_all_who_tell_agree(
     bus: str, tmp_path: Path, postgres_url: str, some_bars: Bars, request: pytest.FixtureRequest
 ) -> None:
-    """Runs sharing accounts over worker processes: trades equal, no duplicate, none lost; logs, events, metrics and rows agree."""
+    """Runs sharing accounts over worker processes: all equal, none twice, none lost; logs, events, metrics and rows agree."""
     from bus_fleet import sail
 
     request.getfixturevalue(f"{bus}_server")  # skips, or fails where services are required, when the program is missing

@@ -18,7 +18,7 @@ import pika
 import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
-from dramatiq.common import dq_name, xq_name
+from dramatiq.common import current_millis, dq_name, xq_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
 from pika.exceptions import AMQPChannelError, AMQPConnectionError
@@ -26,6 +26,8 @@ from pika.exceptions import AMQPChannelError, AMQPConnectionError
 from toolkit.errors import BadInput, must_be
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dramatiq.broker import Consumer, MessageProxy
 
 NAMESPACE = "seatrial"
@@ -37,7 +39,6 @@ HEARTBEAT_TIMEOUT_MS = 5_000
 
 # Ten years: a dead letter is evidence, only an operator removes it.
 _DEAD_LETTER_TTL_MS = 10 * 365 * 86_400_000
-_ALWAYS = 1_000_000
 # Tokens left over from messages that were fetched without waiting; each costs one empty fetch later.
 _MAX_WAKE_TOKENS = 64
 
@@ -114,8 +115,8 @@ class BlockingRedisBroker(RedisBroker):
     enqueue leaves a token in the same Lua call, and an idle consumer blocks on it. The blocking call times out after
     the worker's idle time-out (1 s), which is also the fallback poll and keeps the heartbeat.
 
-    Maintenance runs with every command instead of one in a thousand, so messages of a killed worker come back as soon
-    as its heartbeat is older than `heartbeat_timeout`.
+    Maintenance of a queue runs by the clock, five times per `heartbeat_timeout`, instead of with one command in a thousand,
+    so messages of a killed worker come back as soon as its heartbeat is older than that.
 
     Parameters
     ----------
@@ -130,16 +131,43 @@ class BlockingRedisBroker(RedisBroker):
             url=url,
             middleware=[],
             namespace=namespace,
-            maintenance_chance=_ALWAYS,
             heartbeat_timeout=heartbeat_timeout,
             dead_message_ttl=_DEAD_LETTER_TTL_MS,
         )
         self._url = url
+        self._maintained: dict[str, float] = {}
+        self._maintain_every = heartbeat_timeout / 5000
         self.scripts["dispatch"] = self.client.register_script(_scripts["dispatch"] + _WAKE.encode())
 
     @property
     def consumer_class(self) -> type[Consumer]:
         return _WokenConsumer
+
+    def _dispatch(self, command: str) -> Callable[..., Any]:
+        script, keys = self.scripts["dispatch"], [self.namespace]
+
+        def dispatch(queue_name: str, *args: Any) -> Any:
+            due = int(self._maintenance_due(queue_name))
+            head = (
+                command,
+                current_millis(),
+                queue_name,
+                self.broker_id,
+                self.heartbeat_timeout,
+                self.dead_message_ttl,
+                due,
+            )
+            return script(args=[*head, self._max_unpack_size(), *args], keys=keys)
+
+        setattr(self, f"do_{command}", dispatch)  # found without `__getattr__` from now on
+        return dispatch
+
+    def _maintenance_due(self, queue_name: str) -> bool:
+        now = time.monotonic()
+        if now - self._maintained.get(queue_name, -self._maintain_every) < self._maintain_every:
+            return False
+        self._maintained[queue_name] = now
+        return True
 
     def new_waiter(self) -> redis.Redis:
         """Make a client with one connection, for a consumer to block on."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from toolkit.clock import from_ns, now
 from toolkit.errors import StoreError
@@ -15,6 +16,7 @@ from toolkit.settings import redacted_url
 from toolkit.store.unit_of_work import READ_ONLY
 
 BUSY_TIMEOUT_MS = 5_000
+_REST_SECONDS = 1.0
 _MIGRATION_LOCK = 0x5EA7_121A  # any number; the same in every process
 
 
@@ -174,11 +176,34 @@ def make_engine(url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
         return engine
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(
-        parsed,
-        pool_pre_ping=True,
-        connect_args={"options": "-c timezone=UTC -c lock_timeout=5000 -c synchronous_commit=on"},
+    engine = create_engine(
+        parsed, connect_args={"options": "-c timezone=UTC -c lock_timeout=5000 -c synchronous_commit=on"}
     )
+    _ping_after_rest(engine)
+    return engine
+
+
+def _ping_after_rest(engine: Engine) -> None:
+    """Try a pooled connection before use when it has rested: a server that was restarted is then met with a new one.
+
+    ``pool_pre_ping`` asks before every use, which on the way of an order is one round trip for each transaction.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _rest(_connection: Any, record: Any) -> None:
+        record.info["seatrial_rests_since"] = monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _try(connection: Any, record: Any, _proxy: Any) -> None:
+        since = record.info.get("seatrial_rests_since")
+        if since is None or monotonic() - since < _REST_SECONDS:
+            return
+        try:
+            connection.autocommit = True
+            connection.execute("SELECT 1")
+            connection.autocommit = False
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError("the connection did not survive its rest") from error
 
 
 def _durable_sqlite(engine: Engine, busy_timeout_ms: int) -> None:
