@@ -17,7 +17,7 @@ from toolkit.market.exact import EXACT, Number, plain, ratio, to_decimal
 INT32_MAX = 2_147_483_647
 AUTO_DIGITS = -1
 MARGIN_MODES = ("forex", "forex_no_leverage", "cfd", "cfd_index", "cfd_leverage")
-SWAP_MODES = ("none", "points", "money", "percent")
+SWAP_MODES = ("none", "points", "money", "money_base", "money_account", "percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,9 @@ class Instrument:
     default_spread_pips
         Spread research assumes when the data has one side only; None: it must be given.
     swap_mode, swap_long, swap_short, swap_triple_weekday
-        Overnight charge a lot: ``points``, ``money`` (quote currency), ``percent`` a year, or ``none``; the weekday
-        (0 Monday) whose midnight is charged three times.
+        Overnight charge a lot, negative when the position pays: ``points``; money in the quote currency (``money``), the
+        base currency (``money_base``) or the account's (``money_account``); ``percent`` of the price a year; or
+        ``none``. The end of the weekday (0 Monday) is charged three times.
     margin_mode, margin_rate
         How the platform computes margin (see `toolkit.market.contract.margin`) and its factor.
     asset_class

@@ -14,6 +14,8 @@ from toolkit.market import Bars
 from toolkit.market.platform_clock import day_ids, day_starts
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
+from toolkit.simulation.holding.swap import SWAP_OFF
+from toolkit.simulation.holding.terms import SwapTerms, margin_terms, nights_before, swap_terms
 from toolkit.simulation.managed.plan import lay_out
 from toolkit.simulation.rates import value_columns
 from toolkit.simulation.rules import OUTSIDE_HOURS
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FillAt", "Setup", "last_bars_of_days", "plan_of", "prepare", "prepare_many", "terms_of"]
 
+_NO_NIGHTS = np.zeros(0, np.int64)
 FillAt = Literal["next_open", "close"]
 Int64 = npt.NDArray[np.int64]
 
@@ -41,6 +44,8 @@ class Setup:
     fill_at: FillAt
     prices: Prices
     value: Int64
+    swap: SwapTerms
+    nights: Int64
     outside_hours: npt.NDArray[np.bool_] | None = None
 
 
@@ -83,9 +88,11 @@ def prepare(
     day_last = bars.derived.get(("day_last", account.day_end))
     if day_last is None:
         day_last = bars.derived["day_last", account.day_end] = last_bars_of_days(bars.ts, account.day_end)
+    swap = swap_terms(account, bars.instrument)
+    nights = nights_before(bars.ts, day_last, account.day_end, swap) if swap.mode != SWAP_OFF else _NO_NIGHTS
     prices = Prices.of(bars, day_last)
     guards = guards or Guards()
-    return Setup(bars, account, guards, fill_at, prices, value, _outside_hours(bars, guards))
+    return Setup(bars, account, guards, fill_at, prices, value, swap, nights, _outside_hours(bars, guards))
 
 
 def _outside_hours(bars: Bars, guards: Guards) -> npt.NDArray[np.bool_] | None:
@@ -163,6 +170,9 @@ def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:
         exposure_centi=guards.exposure_centi,
         at_close=setup.fill_at == "close",
         stop_required=has_stop,
+        margin=margin_terms(account, instrument),
+        swap=setup.swap,
+        nights=setup.nights,
     )
 
 

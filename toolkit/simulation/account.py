@@ -99,7 +99,8 @@ class PaperAccount:
     balance
         Opening balance in that currency; rounded to its digits.
     leverage
-        Margin of a position is its notional divided by this.
+        Margin of a position is its notional divided by this; an entry beyond the free margin is not made. None or 0:
+        no limit, no margin and no stop-out.
     commission_per_lot
         Commission per lot and side in the account currency.
     slippage_points
@@ -108,6 +109,9 @@ class PaperAccount:
         ``"hedging"`` or ``"netting"``.
     day_end
         The platform's clock, whose midnight ends the trading day: ``"UTC"``, ``"New York + 7"``, ``"Europe/Athens"``.
+    stop_out_percent
+        Positions are closed, worst first, while equity is below this share of the margin. 50 is the rule for retail
+        accounts in the European Union and the default; venues elsewhere use 20 to 100.
 
     Raises
     ------
@@ -117,21 +121,23 @@ class PaperAccount:
 
     currency: str
     balance: Decimal
-    leverage: int = 30
+    leverage: int | None = 30
     commission_per_lot: Decimal = Decimal(0)
     slippage_points: int = 0
     mode: Literal["hedging", "netting"] = "hedging"
     day_end: str = "UTC"
+    stop_out_percent: int = 50
 
     def __init__(
         self,
         currency: str = "USD",
         balance: Decimal | float | str = 10_000,
-        leverage: int = 30,
+        leverage: int | None = 30,
         commission_per_lot: Decimal | float | str = 0,
         slippage_points: int = 0,
         mode: Literal["hedging", "netting"] = "hedging",
         day_end: str = "UTC",
+        stop_out_percent: int = 50,
     ) -> None:
         put = object.__setattr__
         put(self, "currency", currency)
@@ -139,9 +145,12 @@ class PaperAccount:
         put(self, "balance", from_minor(to_minor(_number("balance", balance), currency), currency))
         if self.balance <= 0:
             raise BadInput(must_be("balance", "above 0", balance, "open the account with money on it"))
-        if isinstance(leverage, bool) or not isinstance(leverage, int) or not 1 <= leverage <= 5000:
-            raise BadInput(must_be("leverage", "a whole number from 1 to 5000", leverage, "write leverage=30 for 30:1"))
-        put(self, "leverage", leverage)
+        whole = isinstance(leverage, int) and not isinstance(leverage, bool)
+        if leverage is not None and not (whole and 0 <= leverage <= 5000):
+            raise BadInput(
+                must_be("leverage", "a whole number from 1 to 5000, or None", leverage, "write leverage=30 for 30:1")
+            )
+        put(self, "leverage", leverage or None)
         commission = _number("commission_per_lot", commission_per_lot)
         if commission < 0:
             raise BadInput(must_be("commission_per_lot", "0 or more", commission, "write costs as positive numbers"))
@@ -155,6 +164,12 @@ class PaperAccount:
             raise BadInput(must_be("mode", "'hedging' or 'netting'", repr(mode), "use the mode of the real account"))
         put(self, "mode", mode)
         put(self, "day_end", find_clock(day_end).name)
+        whole = isinstance(stop_out_percent, int) and not isinstance(stop_out_percent, bool)
+        if not whole or not 0 <= stop_out_percent <= 100:
+            raise BadInput(
+                must_be("stop_out_percent", "a whole number from 0 to 100", stop_out_percent, "write 50 for 50 %")
+            )
+        put(self, "stop_out_percent", stop_out_percent)
 
     @property
     def balance_minor(self) -> int:

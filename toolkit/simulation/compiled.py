@@ -23,6 +23,7 @@ from platformdirs import user_cache_dir
 
 from toolkit.risk import guard_rules, rounding
 from toolkit.simulation import events, loop, marking, rules, state, stretches, stretches_compiled
+from toolkit.simulation.holding import hold, margin, swap
 from toolkit.simulation.managed import cells
 from toolkit.simulation.managed import loop as managed_loop
 from toolkit.simulation.managed import rules as managed_rules
@@ -31,7 +32,7 @@ from toolkit.simulation.managed import steps as managed_steps
 __all__ = ["compiled_loop", "compiled_managed_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
-_RULES = (rounding, guard_rules, rules, state, events, marking, stretches)
+_RULES = (rounding, guard_rules, rules, state, margin, swap, hold, events, marking, stretches)
 _HEADER = '''"""Generated from the toolkit's own sources; safe to delete."""
 import math
 

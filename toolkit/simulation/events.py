@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.risk.guard_rules import entry_denied, holds_on, volume_denied
+from toolkit.simulation.holding.hold import hold, margin_refusal, release
 from toolkit.simulation.rules import (
     NO_EXIT,
     OUTSIDE_HOURS,
@@ -61,6 +62,7 @@ from toolkit.simulation.state import (
     STEPS,
     STOP_REQUIRED,
     STOP_STRIDE,
+    SWAP,
     TARGET_STRIDE,
     TP,
     TRADE_WIDTH,
@@ -110,12 +112,15 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
     if side == 0:
         return
     quote = entry_quote(side, bid, ask)
+    price = slipped(side, quote, w[SLIPPAGE])
     steps, reason = entry_steps(w, code, side, quote, ask - bid, stop, target, bar, vn, vd)
+    if reason == 0:
+        reason = margin_refusal(w, price, steps, vn, vd)
     if reason != 0:
         note_skip(w, bar, side, reason)
         return
     sl, tp = protection_levels(side, quote, stop, target)
-    open_position(w, side, steps, slipped(side, quote, w[SLIPPAGE]), sl if stop > 0 else 0, tp, bar)
+    open_position(w, side, steps, price, sl if stop > 0 else 0, tp, bar, vn, vd)
 
 
 def entry_steps(
@@ -169,8 +174,8 @@ def note_skip(w: Any, bar: int, side: int, reason: int) -> None:
     w[SKIPS] += 1
 
 
-def open_position(w: Any, side: int, steps: int, price: int, sl: int, tp: int, bar: int) -> None:
-    """Hold a position from this bar on, and book the commission of its entry."""
+def open_position(w: Any, side: int, steps: int, price: int, sl: int, tp: int, bar: int, vn: int, vd: int) -> None:
+    """Hold a position from this bar on, with its margin, and book the commission of its entry."""
     w[POS] = side
     w[STEPS] = steps
     w[ENTRY_BAR] = bar
@@ -180,6 +185,7 @@ def open_position(w: Any, side: int, steps: int, price: int, sl: int, tp: int, b
     w[RESULT] = 0
     w[ENTRY_COST] = commission(steps, w[COMMISSION_NUM], w[COMMISSION_DEN])
     w[BALANCE] += w[ENTRY_COST]
+    hold(w, vn, vd)
 
 
 def book_exit(w: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> None:
@@ -197,7 +203,9 @@ def write_exit(w: Any, bar: int, reason: int, price: int, steps: int, entry_cost
     w[BALANCE] += profit + cost
     cost += entry_cost
     w[COMMISSION] += cost
-    net = profit + cost
+    swap = release(w, steps)
+    w[SWAP] += swap
+    net = profit + cost + swap
     if net > 0:
         w[WINS] += 1
         w[GROSS_WIN] += net
@@ -215,5 +223,5 @@ def write_exit(w: Any, bar: int, reason: int, price: int, steps: int, entry_cost
         w[at + 6] = reason
         w[at + 7] = profit
         w[at + 8] = cost
-        w[at + 9] = 0
+        w[at + 9] = swap
     w[TRADES] += 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.simulation.events import book_exit, carry_out, distances
+from toolkit.simulation.holding.hold import night_limit, pay_night, stop_out_at_open, stop_out_in_range
 from toolkit.simulation.marking import mark_flat, mark_position, moments, needs_day, see_day
 from toolkit.simulation.rules import NO_EXIT, open_exit, range_exit
 from toolkit.simulation.state import (
@@ -24,12 +25,15 @@ from toolkit.simulation.state import (
     FULL,
     GROW,
     NEXT,
+    NIGHT_BAR,
     NO_LEVEL_ABOVE,
     POS,
     REVERSES,
     SKIP_CAPACITY,
     SKIPS,
     SL,
+    STOP_OUT_AT,
+    SWAP_MODE,
     TP,
     TRADE_CAPACITY,
     TRADES,
@@ -92,24 +96,32 @@ def simulate(
         elif w[POS] > 0:  # skip to the first bar that touches a level or carries out an exit
             upper = w[TP] if w[TP] != 0 else NO_LEVEL_ABOVE
             mask = 6 if w[REVERSES] else 4
-            i = quiet_until(bid_low, bid_high, code, mask, lag, i, n, w[SL], upper, blocks, 0)
+            lower = max(w[SL], w[STOP_OUT_AT])
+            i = quiet_until(bid_low, bid_high, code, mask, lag, i, n, night_limit(w), lower, upper, blocks, 0)
             mark_position(w, i, bid_close, value)
         else:
             upper = w[SL] if w[SL] != 0 else NO_LEVEL_ABOVE
+            if w[STOP_OUT_AT] != 0 and w[STOP_OUT_AT] < upper:
+                upper = w[STOP_OUT_AT]
             mask = 9 if w[REVERSES] else 8
-            i = quiet_until(ask_low, ask_high, code, mask, lag, i, n, w[TP], upper, blocks, 2 * (n >> 4))
+            at = 2 * (n >> 4)
+            i = quiet_until(ask_low, ask_high, code, mask, lag, i, n, night_limit(w), w[TP], upper, blocks, at)
             mark_position(w, i, ask_close, value)
         if i >= n:
             break
-        if guarded:
-            see_day(w, i, bid_open, ask_open, value)
         before = (i - 1) * vs if i > 0 else 0  # rate of the open and the range: that of the last close before them
         num = value[before]
         den = value[before + 1]
         bid = bid_open[i]
         ask = ask_open[i]
+        if w[SWAP_MODE] != 0 and w[POS] != 0 and i == w[NIGHT_BAR]:
+            pay_night(w, bid, ask, num, den)
+        if guarded:
+            see_day(w, i, bid_open, ask_open, value)
         if w[POS] != 0:
             reason, price = open_exit(w[POS], w[SL], w[TP], bid, ask)
+            if reason == NO_EXIT and w[STOP_OUT_AT] != 0:
+                reason, price = stop_out_at_open(w, bid, ask, num, den)
             if reason != NO_EXIT:
                 book_exit(w, i, reason, price, num, den)
         if lag == 1:
@@ -117,6 +129,8 @@ def simulate(
             carry_out(w, code[i - 1], stop, target, i, bid, ask, num, den)
         if w[POS] != 0:
             reason, price = range_exit(w[POS], w[SL], w[TP], bid, bid_high[i], bid_low[i], ask, ask_high[i], ask_low[i])
+            if reason == NO_EXIT and w[STOP_OUT_AT] != 0:
+                reason, price = stop_out_in_range(w, bid, bid_low[i], ask, ask_high[i], num, den)
             if reason != NO_EXIT:
                 book_exit(w, i, reason, price, num, den)
         if lag == 0 and i <= last:

@@ -16,7 +16,7 @@ from toolkit.simulation.account import point_value
 if TYPE_CHECKING:
     from toolkit.market import Bars
 
-__all__ = ["closes", "value_columns"]
+__all__ = ["closes", "largest_value", "value_columns"]
 
 Int64 = npt.NDArray[np.int64]
 
@@ -73,6 +73,11 @@ def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | No
             )
         )
     return np.stack([nums, dens], axis=1).ravel()
+
+
+def largest_value(value: Int64) -> tuple[int, int]:
+    """Largest point value among pairs (num, den) as a pair that is at least as large as each of them."""
+    return int(value[0::2].max()), int(value[1::2].min())
 
 
 def _pair(bars: Bars, currency: str, conversion: Mapping[str, Bars]) -> Bars:

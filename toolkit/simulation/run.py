@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
 from toolkit.simulation.compiled import compiled_loop, compiled_managed_loop
+from toolkit.simulation.holding.swap import SWAP_OFF
+from toolkit.simulation.holding.terms import MarginTerms, SwapTerms
 from toolkit.simulation.managed import loop as managed_loop
 from toolkit.simulation.managed.plan import ManagedPlan
+from toolkit.simulation.rates import largest_value
 from toolkit.simulation.stretches_compiled import BLOCK_BITS
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 
 _ONE = np.ones(2, np.int64)
+_NO_NIGHTS = np.zeros(0, np.int64)
 _NO_TARGET = np.zeros(1, np.int32)
 _NO_BLOCKS = np.zeros(0, np.int32)
 
@@ -122,6 +126,10 @@ class Terms:
     ----------
     value
         Point value as a flat run of pairs (num, den): one pair for all bars, or one a bar, that of its close.
+    margin, swap
+        What holding a position needs and costs.
+    nights
+        Nights charged at the first bar of each platform day; empty without swap.
     """
 
     balance: int
@@ -143,6 +151,9 @@ class Terms:
     at_close: bool = False
     stop_required: bool = True
     reverses: bool = True
+    margin: MarginTerms = field(default_factory=MarginTerms)
+    swap: SwapTerms = field(default_factory=SwapTerms)
+    nights: Int64 = field(default_factory=lambda: _NO_NIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +214,18 @@ class Memory:
 
     def __init__(self, prices: Prices, terms: Terms, *, full: bool) -> None:
         n, days = len(prices.bid_open), len(prices.day_last)
-        self._sizes = [days, days, n if full else 0]
+        swapped = terms.swap.mode != SWAP_OFF
+        self._sizes = [2 * days if swapped else days, days, n if full else 0]
         trades, skips = (max(64, n // 16), max(64, n // 64)) if full else (0, 0)
         self.w = self._laid_out(trades, skips)
         w = self.w
         w[state.BARS] = n
         w[state.FULL] = full
         w[state.DAYS] = days
-        w[w[state.DAY_LAST_AT] : w[state.DAILY_AT]] = prices.day_last
+        first = int(w[state.DAY_LAST_AT])
+        w[first : first + days] = prices.day_last
+        if swapped:
+            w[first + days : first + 2 * days] = terms.nights
         w[state.FIXED_STEPS] = terms.fixed_steps
         w[state.RISK_PPM] = terms.risk_ppm
         w[state.MIN_STEPS] = terms.min_steps
@@ -231,6 +246,10 @@ class Memory:
         w[state.MAX_OPEN_RUN_LIMIT] = terms.max_open_run
         w[state.MAX_LOTS_STEPS] = terms.max_lots_steps
         w[state.EXPOSURE_CENTI] = terms.exposure_centi
+        margin, swap = terms.margin, terms.swap
+        w[state.MARGIN_MODE : state.STOP_OUT_PERCENT + 1] = astuple(margin)
+        w[state.MOST_NUM], w[state.MOST_DEN] = largest_value(terms.value)
+        w[state.SWAP_MODE : state.SWAP_DEN + 1] = (swap.mode, swap.long, swap.short, swap.den)
         self._balance = terms.balance
 
     def _laid_out(self, trades: int, skips: int) -> Int64:
@@ -246,7 +265,7 @@ class Memory:
     def begin(self, plan: Plan) -> None:
         """Reset the state for a new run of ``plan``."""
         w = self.w
-        w[state.FIRST_STATE : state.WIDTH] = 0
+        w[state.FIRST_STATE : state.END_STATE] = 0
         w[[state.BALANCE, state.BASE, state.PEAK_BASE, state.PEAK, state.TROUGH, state.OPENING]] = self._balance
         w[[state.WORST_PEAK, state.WORST_TROUGH]] = self._balance
         w[state.NEXT] = 0 if w[state.AT_CLOSE] else 1

@@ -73,7 +73,25 @@ BARS_IN = 60
 OPENING = 61  # balance before the first bar
 SWAP = 62
 RESULT = 63  # what the open position has booked so far, entry commission included
-WIDTH = 64
+MARGIN = 64  # of the open position
+FLOOR = 65  # equity below which it is stopped out
+STOP_OUT_AT = 66  # price at or beyond which that may be, 0 for none
+TRADE_SWAP = 67  # of the open position so far; the balance has it already
+NIGHT_DAY = 68  # index of the platform day whose first bar pays the next swap
+NIGHT_BAR = 69
+END_STATE = 70
+# parameters of holding a position
+MARGIN_MODE = 70  # 0: no margin, no stop-out
+MARGIN_NUM = 71
+MARGIN_DEN = 72
+STOP_OUT_PERCENT = 73
+MOST_NUM = 74  # largest value of a point in the run
+MOST_DEN = 75
+SWAP_MODE = 76  # 0: no swap; else the nights follow the days' last bars
+SWAP_LONG = 77
+SWAP_SHORT = 78
+SWAP_DEN = 79
+WIDTH = 80
 
 # moments, floats
 MAX_DRAWDOWN = 0

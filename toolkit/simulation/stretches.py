@@ -48,19 +48,20 @@ def quiet_until(
     lag: int,
     first: int,
     n: int,
+    end: int,
     lower: int,
     upper: int,
     blocks: Any,
     at: int,
 ) -> int:
-    """First bar from ``first`` on that touches a level or carries out a decision of ``mask``, or ``n``.
+    """First bar from ``first`` on that touches a level or carries out a decision of ``mask``, or ``end``.
 
     A bar touches when its low is at ``lower`` or below, or its high at ``upper`` or above. The decision of bar
     ``i - lag`` is carried out in bar ``i``; the last bar decides nothing. ``blocks`` and ``at`` are for the compiled form.
     """
     i = first
     last = n - 2
-    while i < n and low[i] > lower and high[i] < upper and (code[i - lag] & mask == 0 or i - lag > last):
+    while i < end and low[i] > lower and high[i] < upper and (code[i - lag] & mask == 0 or i - lag > last):
         i += 1
     return i
 

@@ -68,6 +68,7 @@ def quiet_until(
     lag: int,
     first: int,
     n: int,
+    end: int,
     lower: int,
     upper: int,
     blocks: Any,
@@ -78,11 +79,11 @@ def quiet_until(
     last = n - 2
     count = n >> BLOCK_BITS
     if blocks.shape[0] == 0:
-        while i < n and low[i] > lower and high[i] < upper and (code[i - lag] & mask == 0 or i - lag > last):
+        while i < end and low[i] > lower and high[i] < upper and (code[i - lag] & mask == 0 or i - lag > last):
             i += 1
         return i
-    while i < n:
-        reach = min(n, i + 256)  # a decision further on is not looked for before the prices up to here are known
+    while i < end:
+        reach = min(end, i + 256)  # a decision further on is not looked for before the prices up to here are known
         decided = next_decision(code, mask, i - lag, min(reach - lag, last + 1))
         stop = decided + lag if decided < min(reach - lag, last + 1) else reach
         while i < stop and i & (BLOCK_BARS - 1) != 0:
@@ -91,8 +92,8 @@ def quiet_until(
             i += 1
         if i < stop:
             block = i >> BLOCK_BITS
-            end = stop >> BLOCK_BITS
-            while block < end and blocks[at + block] > lower and blocks[at + count + block] < upper:
+            full = stop >> BLOCK_BITS
+            while block < full and blocks[at + block] > lower and blocks[at + count + block] < upper:
                 block += 1
             i = block << BLOCK_BITS
             while i < stop and low[i] > lower and high[i] < upper:

@@ -42,6 +42,10 @@ class Case:
     exposure: Fraction | None = None
     closed_hours: list[bool] = field(default_factory=list)
     days: list[int] = field(default_factory=list)
+    margin: tuple[int, Fraction] | None = None  # 1: part of the notional, 2: money a step
+    stop_out: int = 50
+    swap: tuple[int, Fraction, Fraction] | None = None  # 1: points, 2: part of the price, 3: money a step; long, short
+    nights: list[int] = field(default_factory=list)  # charged at the first bar of each day
 
 
 @dataclass
@@ -93,9 +97,9 @@ class _Book:
         cost = _half_away(self.case.commission * p["steps"])
         self.cash += profit - cost
         self.out.trades.append(
-            (p["side"], p["steps"], p["bar"], p["entry"], bar, price, reason, profit, -cost - p["cost"], 0)
+            (p["side"], p["steps"], p["bar"], p["entry"], bar, price, reason, profit, -cost - p["cost"], p["swap"])
         )
-        net = profit - cost - p["cost"]
+        net = profit - cost - p["cost"] + p["swap"]
         self.losses = self.losses + 1 if net < 0 else 0
         self.position = None
         self.last_exit = bar
@@ -165,7 +169,16 @@ class _Book:
             return 23, None
         if c.exposure is not None and (self.cash <= 0 or _half_away(quote * steps * rate) > self.cash * c.exposure):
             return 24, None
+        need = 0
+        if c.margin is not None:
+            mode, part = c.margin
+            fill = quote + side * c.slippage
+            need = _half_away((_half_away(fill * steps * rate) if mode == 1 else steps) * part)
+            if need > self.cash:
+                return 6, None
         return 0, {
+            "need": need,
+            "swap": 0,
             "side": side,
             "steps": steps,
             "bar": bar,
@@ -182,6 +195,26 @@ class _Book:
             self.leave(bar, price, 1, rate)
         elif p["tp"] is not None and (price - p["tp"]) * p["side"] >= 0:
             self.leave(bar, price, 2, rate)
+
+    def broken(self, mark: int, rate: Fraction) -> bool:
+        p = self.position
+        return self.marked(mark, mark, rate) * 100 < p["need"] * self.case.stop_out
+
+    def stop_out(self, bar: int, first: int, worst: int, rate: Fraction) -> None:
+        """Walk point by point from the first to the worst price."""
+        side = self.position["side"]
+        for price in range(first, worst - side, -side):
+            if self.broken(price, rate):
+                self.leave(bar, price, 5, rate)
+                return
+
+    def pay(self, nights: int, bid: int, ask: int, rate: Fraction) -> None:
+        p, (mode, long, short) = self.position, self.case.swap
+        price = bid if p["side"] == 1 else ask
+        each = (long if p["side"] == 1 else short) * p["steps"] * nights
+        paid = _half_away(each * {1: rate, 2: price * rate, 3: Fraction(1)}[mode])
+        p["swap"] += paid
+        self.cash += paid
 
     def watch(self, bar: int, row: tuple[int, ...], rate: Fraction) -> None:
         p = self.position
@@ -201,13 +234,20 @@ def run_reference(case: Case) -> Outcome:
         bid, ask = row[0], row[4]
         rate = book.rate(i - 1)
         if i and days[i] != days[i - 1]:
+            if case.swap is not None and book.position is not None:
+                book.pay(case.nights[days[i]], bid, ask, rate)
             book.new_day(book.marked(bid, ask, rate))
         if book.position is not None:
             book.gap(i, bid, ask, rate)
+        if case.margin is not None and book.position is not None:
+            mark = bid if book.position["side"] == 1 else ask
+            book.stop_out(i, mark, mark, rate)
         if not case.at_close and i > 0:
             book.decide(i - 1, i, bid, ask, rate)
         if book.position is not None:
             book.watch(i, row, rate)
+        if case.margin is not None and book.position is not None:
+            book.stop_out(i, *((row[0], row[2]) if book.position["side"] == 1 else (row[4], row[5])), rate)
         if case.at_close and i < n - 1:
             book.decide(i, i, row[3], row[7], book.rate(i))
         book.out.equity.append(book.marked(row[3], row[7], book.rate(i)))
@@ -236,6 +276,11 @@ def run_case():
 
     from toolkit.simulation import run as driver
     from toolkit.simulation.account import Costs
+    from toolkit.simulation.holding.terms import MarginTerms, SwapTerms
+
+    def _swap_terms(mode: int, long: Fraction, short: Fraction) -> SwapTerms:
+        den = long.denominator * short.denominator
+        return SwapTerms(mode, int(long * den), int(short * den), den)
 
     def go(case: Case, *, full: bool = True):
         n = len(case.rows)
@@ -265,6 +310,11 @@ def run_case():
             exposure_centi=0 if case.exposure is None else int(case.exposure * 100),
             at_close=case.at_close,
             stop_required=case.has_stop,
+            margin=MarginTerms()
+            if case.margin is None
+            else MarginTerms(case.margin[0], case.margin[1].numerator, case.margin[1].denominator, case.stop_out),
+            swap=SwapTerms() if case.swap is None else _swap_terms(*case.swap),
+            nights=np.array(case.nights if case.swap else [], np.int64),
         )
         return driver.run_loop(driver.Prices(*columns, np.array(last, np.int64)), plan, terms, full=full)
 

@@ -57,13 +57,15 @@ def cases(draw, case_type):
     rates = draw(st.sampled_from([[Fraction(1)], [Fraction(100, 163)], "moving"]))
     if rates == "moving":
         rates = [Fraction(int(rng.integers(100, 200)), int(rng.integers(50, 300))) for _ in range(n)]
+    balance = draw(st.sampled_from([50, 10_000, 1_000_000]))
+    tight = Fraction(balance * 9, 70) if fixed else Fraction(balance, 300)  # leaves little above the stop-out level
     return case_type(
         rows=rows,
         code=code,
         stop=stop,
         target=target,
         ratio=ratio,
-        balance=draw(st.sampled_from([50, 10_000, 1_000_000])),
+        balance=balance,
         rates=rates,
         fixed_steps=fixed,
         risk=draw(st.sampled_from([Fraction(1, 100), Fraction(1, 3000).limit_denominator(10**6), Fraction(1, 2)]))
@@ -83,6 +85,22 @@ def cases(draw, case_type):
         exposure=draw(st.sampled_from([None, None, Fraction(1, 2), Fraction(30)])),
         closed_hours=[bool(c) for c in rng.random(n) < draw(st.sampled_from([0.0, 0.0, 0.3]))],
         days=[i // 7 for i in range(n)],
+        margin=draw(
+            st.sampled_from([None, (1, Fraction(1, 30)), (1, Fraction(9, 7)), (2, tight), (2, tight), (2, Fraction(3))])
+        ),
+        stop_out=draw(st.sampled_from([0, 50, 100])),
+        swap=draw(
+            st.sampled_from(
+                [
+                    None,
+                    (1, Fraction(-66, 10), Fraction(21, 100)),
+                    (2, Fraction(-5, 36000), Fraction(1, 36000)),
+                    (3, Fraction(-7, 3), Fraction(1, 2)),
+                    (1, Fraction(-90), Fraction(-90)),
+                ]
+            )
+        ),
+        nights=[0, *(int(k) for k in rng.integers(0, 4, (n - 1) // 7))],
     )
 
 
@@ -167,7 +185,9 @@ def test_totals_are_those_of_the_records(data, make_case, run_case):
         worst = max(worst, (peak - value) / peak)
     assert run.moments[state.MAX_DRAWDOWN] == worst
     open_cost = 0 if run.open_trade is None else run.open_trade.commission
-    assert s[state.BALANCE] == case.balance + sum(nets) + open_cost
+    open_swap = 0 if run.open_trade is None else int(s[state.TRADE_SWAP])
+    assert s[state.BALANCE] == case.balance + sum(nets) + open_cost + open_swap
+    assert s[state.SWAP] == sum(t[9] for t in run.trades.tolist())
     assert run.daily.tolist() == [run.equity[i] for i in range(len(case.rows)) if i == len(case.rows) - 1 or i % 7 == 6]
 
 

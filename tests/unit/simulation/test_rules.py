@@ -132,8 +132,8 @@ def test_account_terms_are_refused_with_a_remedy():
     """Balance, leverage, commission and mode out of range name the requirement and what was given."""
     with pytest.raises(BadInput, match="balance must be above 0, was 0"):
         PaperAccount("USD", 0)
-    with pytest.raises(BadInput, match="leverage must be a whole number from 1 to 5000, was 0"):
-        PaperAccount("USD", 1, leverage=0)
+    with pytest.raises(BadInput, match="leverage must be a whole number from 1 to 5000, or None, was -1"):
+        PaperAccount("USD", 1, leverage=-1)
     with pytest.raises(BadInput, match="commission_per_lot must be 0 or more, was -1"):
         PaperAccount("USD", 1, commission_per_lot=-1)
     with pytest.raises(BadInput, match="mode must be 'hedging' or 'netting', was 'hedge'"):
@@ -142,6 +142,8 @@ def test_account_terms_are_refused_with_a_remedy():
 
 def test_account_survives_its_facts():
     """An account rebuilt from its stored facts is equal."""
-    account = PaperAccount("USD", "10000.005", leverage=100, commission_per_lot="3.5", day_end="New York + 7")
+    account = PaperAccount(
+        "USD", "10000.005", leverage=100, commission_per_lot="3.5", day_end="New York + 7", stop_out_percent=20
+    )
     assert account.balance == Decimal("10000.01")
     assert PaperAccount.from_facts(account.facts()) == account

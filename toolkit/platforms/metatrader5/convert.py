@@ -24,7 +24,7 @@ from toolkit.market.platform_clock import PlatformClock
 from toolkit.platforms.metatrader5 import codes
 
 _MARGIN_MODES = {0: "forex", 2: "cfd", 3: "cfd_index", 4: "cfd_leverage", 5: "forex_no_leverage"}
-_SWAP_MODES = {0: "none", 1: "points", 2: "money", 5: "percent", 6: "percent"}
+_SWAP_MODES = {0: "none", 1: "points", 2: "money_base", 3: "money", 4: "money_account", 5: "percent", 6: "percent"}
 
 
 class ServerTime:

@@ -6,6 +6,6 @@ from toolkit.platforms.simmt5.terminal import SimMT5
 from toolkit.platforms.simulated.desk import VenueRules
 
 #: What a MetaTrader server checks and a backtest does not.
-STRICT = VenueRules(check_margin=True)
+STRICT = VenueRules()
 
 __all__ = ["STRICT", "SimMT5", "SimMT5Platform", "VenueClock"]

@@ -28,7 +28,7 @@ _STATES = {
 }
 _EXPERT = 3
 _CALC_MODES = {"forex": 0, "cfd": 2, "cfd_index": 3, "cfd_leverage": 4, "forex_no_leverage": 5}
-_SWAP_MODES = {"none": 0, "points": 1, "money": 2, "percent": 5}
+_SWAP_MODES = {"none": 0, "points": 1, "money_base": 2, "money": 3, "money_account": 4, "percent": 5}
 
 
 class Server:
@@ -211,13 +211,13 @@ class Server:
     def account(self, login: int, server: str, trade_mode: int) -> Any:
         """Return an ``AccountInfo``."""
         ledger, ns = self.venue.ledger, self.venue.state.clock_ns
-        balance, equity, margin = self.venue.state.balance, ledger.equity(ns), ledger.margin_used(ns)
+        balance, equity, margin = self.venue.state.balance, ledger.equity(ns), ledger.margin_used()
         paper = self.platform.account
         return make(
             "AccountInfo",
             login=login,
             trade_mode=trade_mode,
-            leverage=paper.leverage,
+            leverage=paper.leverage or 0,
             limit_orders=200,
             trade_allowed=True,
             trade_expert=True,
@@ -232,7 +232,7 @@ class Server:
             margin_free=self._money(equity - margin),
             margin_level=100.0 * equity / margin if margin else 0.0,
             margin_so_call=50.0,
-            margin_so_so=20.0,
+            margin_so_so=float(paper.stop_out_percent),
             name="Simulated",
             server=server,
             currency=paper.currency,

@@ -33,14 +33,10 @@ class VenueRules:
         Least distance of stops, targets and pending prices from the quote that would trigger them.
     freeze_level_points
         Closer than this to its trigger, a stop, target or pending order can no longer be changed.
-    check_margin
-        True: an entry beyond the free margin is refused (NO_MONEY). The fill rules of the backtest do not model
-        margin yet, so the paper venue does not either; the MetaTrader 5 double does.
     """
 
     stops_level_points: int = 0
     freeze_level_points: int = 0
-    check_margin: bool = False
 
 
 @dataclass(slots=True)
@@ -357,14 +353,12 @@ class OrderDesk:
                 )
 
     def _check_margin(self, order: Order, steps: int, price: int, ns: int) -> None:
-        if not self._checks.check_margin:
-            return
         held = self._ledger.netted(order.symbol)
         adding = steps if held is None or held.sign == order.sign else max(0, steps - 2 * held.steps)
         if adding == 0:
             return
         need = self._prices.margin(order.symbol, adding, price, ns)
-        free = self._ledger.equity(ns) - self._ledger.margin_used(ns)
+        free = self._ledger.equity(ns) - self._ledger.margin_used()
         if need > free:
             money = self._prices.account.money
             raise _final(

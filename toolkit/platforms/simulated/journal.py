@@ -20,7 +20,7 @@ from toolkit.execution.ports import OrderType
 from toolkit.platforms.file_lock import FileLock
 from toolkit.platforms.simulated.records import Deal, LateCommand, Order, Position, VenueState
 
-FORMAT = 1
+FORMAT = 2
 
 
 def _columns(record: type) -> str:
@@ -114,12 +114,22 @@ class Journal:
                 self.put_meta("format", FORMAT)
                 return
         found = self.meta("format")
+        if found == 1:
+            found = self._upgrade()
         if found != FORMAT:
             raise PlatformError(
                 must_be(
                     "venue journal format", str(FORMAT), found, f"open {self.path.name} with the toolkit that wrote it"
                 )
             )
+
+    def _upgrade(self) -> int:
+        """Bring a journal of format 1 on: its positions know no margin, and their swap begins with their opening day."""
+        with self.transaction():
+            for column in ("margin", "paid_day"):
+                self._db.execute(f"ALTER TABLE positions ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+            self.put_meta("format", FORMAT)
+        return FORMAT
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from toolkit.platforms.simulated.journal import Changes
 from toolkit.platforms.simulated.prices import VenuePrices
 from toolkit.platforms.simulated.records import Deal, Order, Position, VenueState
 from toolkit.simulation import rules
+from toolkit.simulation.holding.swap import SWAP_OFF
 
 
 class Ledger:
@@ -47,6 +48,10 @@ class Ledger:
         """Note that a position changed."""
         self.changes.positions[position.position_id] = position
 
+    def held(self, symbol: str) -> list[Position]:
+        """Return the open positions of a symbol, oldest first."""
+        return [p for p in self.state.positions.values() if p.symbol == symbol]
+
     def netted(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on a netting account."""
         if self.hedging:
@@ -57,6 +62,7 @@ class Ledger:
         """Book a fill of an entry order: a new position, or (netting) a change of the one there is."""
         held = self.netted(order.symbol)
         commission = self._commission(order.symbol, steps)
+        margin = self.prices.margin(order.symbol, steps, price, ns)
         order.filled_steps += steps
         if held is None:
             position = Position(
@@ -72,6 +78,8 @@ class Ledger:
                 tag=order.tag,
                 magic=order.magic,
                 label=order.label,
+                margin=margin,
+                paid_day=self.prices.day(ns),
             )
             self.state.positions[position.position_id] = position
             self.touch(position)
@@ -79,6 +87,7 @@ class Ledger:
         if held.sign == order.sign:
             held.steps += steps
             held.cost += price * steps
+            held.margin += margin
             held.stop_points = order.stop_points or held.stop_points
             held.target_points = order.target_points or held.target_points
             self.touch(held)
@@ -102,6 +111,8 @@ class Ledger:
             tag=order.tag,
             magic=order.magic,
             label=order.label,
+            margin=self.prices.margin(order.symbol, rest, price, ns),
+            paid_day=self.prices.day(ns),
         )
         self.state.positions[turned.position_id] = turned
         self.changes.gone_positions.discard(turned.position_id)
@@ -147,6 +158,7 @@ class Ledger:
         profit = rules.money(position.sign * (price * steps - cost), 1, num, den)
         position.cost -= cost
         position.swap -= swap
+        position.margin -= position.margin * steps // position.steps
         position.steps -= steps
         if position.steps == 0:
             del self.state.positions[position.position_id]
@@ -207,10 +219,28 @@ class Ledger:
         quote = self.prices.quote(position.symbol, ns)
         if quote is None:
             return 0
-        mark = rules.close_quote(position.sign, quote[0], quote[1])
-        num, den = self.prices.point_value(position.symbol, ns)
-        return rules.money(position.sign * (mark * position.steps - position.cost), 1, num, den)
+        return self.profit_at(position, rules.close_quote(position.sign, quote[0], quote[1]), ns)
 
-    def margin_used(self, ns: int) -> int:
+    def profit_at(self, position: Position, price: int, ns: int) -> int:
+        """Return a position's profit at a price, at the rate of a moment, in minor units."""
+        num, den = self.prices.point_value(position.symbol, ns)
+        return rules.money(position.sign * (price * position.steps - position.cost), 1, num, den)
+
+    def margin_used(self) -> int:
         """Return the margin blocked by the open positions, in minor units."""
-        return sum(self.prices.margin(p.symbol, p.steps, p.open_points, ns) for p in self.state.positions.values())
+        return sum(p.margin for p in self.state.positions.values())
+
+    def pay_swap(self, position: Position, price: int, ns: int) -> None:
+        """Book the swap of the platform's midnights since the position was last charged, at its closing quote."""
+        terms = self.prices.swap_terms(position.symbol)
+        if terms.mode == SWAP_OFF:
+            return
+        day = self.prices.day(ns)
+        if day <= position.paid_day:
+            return
+        if position.paid_day:  # 0: opened by a toolkit that charged none
+            nights = terms.nights(position.paid_day, day - 1)
+            value = self.prices.point_value(position.symbol, ns)
+            position.swap += terms.money(position.sign, price, position.steps, nights, value)
+        position.paid_day = day
+        self.touch(position)

@@ -253,7 +253,7 @@ class SimulatedPlatform:
                 currency=self.account.currency,
                 balance=money(self._venue.state.balance),
                 equity=money(ledger.equity(ns)),
-                margin=money(ledger.margin_used(ns)),
+                margin=money(ledger.margin_used()),
                 hedging=ledger.hedging,
                 connected=self._venue.line_up,
                 trading_allowed=True,

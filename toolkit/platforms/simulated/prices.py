@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
 
 from toolkit.errors import BadInput, ConversionRateMissing, UnknownSymbol, must_be
-from toolkit.market import Bars, Instrument, Rate, contract
+from toolkit.market import Bars, Instrument, Rate
 from toolkit.market.conversion import mid_rate
+from toolkit.market.platform_clock import day_ids, day_starts
 from toolkit.platforms.simulated.records import VenueState
 from toolkit.platforms.simulated.replay import Replay
-from toolkit.simulation.account import Costs, PaperAccount, point_value, to_minor
+from toolkit.simulation.account import Costs, PaperAccount, point_value
+from toolkit.simulation.holding.margin import MARGIN_OFF
+from toolkit.simulation.holding.terms import MarginTerms, SwapTerms, margin_terms, swap_terms
 
 
 class VenuePrices:
@@ -24,6 +30,9 @@ class VenuePrices:
         self.replays: dict[str, Replay] = {}
         self.state = state
         self._costs: dict[str, Costs] = {}
+        self._margins: dict[str, MarginTerms] = {}
+        self._swaps: dict[str, SwapTerms] = {}
+        self._most: dict[str, tuple[int, int] | None] = {}
         self._values: dict[tuple[str, int, int], tuple[int, int]] = {}
 
     def load(self, symbol: str, bars: Bars) -> None:
@@ -31,6 +40,7 @@ class VenuePrices:
         if len(bars) == 0:
             raise BadInput(must_be("replay", "at least one bar", "empty", "load bars with rows"))
         self.replays[symbol] = Replay(bars)
+        self._most.clear()
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the contract facts of a symbol."""
@@ -106,27 +116,65 @@ class VenuePrices:
             found = self._values[key] = point_value(instrument, self.account.currency, rate.num, rate.den)
         return found
 
-    def margin(self, symbol: str, steps: int, price_points: int, ns: int) -> int:
-        """Return the margin of a position in minor units, by its margin mode and the leverage."""
+    def most(self, symbol: str) -> tuple[int, int] | None:
+        """Return a point value that none of the symbol's replayed future exceeds, None where prices are pushed."""
         instrument = self.instrument(symbol)
-        by_base = instrument.margin_mode.startswith("forex") and instrument.base_currency is not None
-        currency = str(instrument.base_currency) if by_base else instrument.quote_currency
-        mode = instrument.margin_mode
-        if not by_base and mode in ("forex", "forex_no_leverage"):
-            mode = "cfd_leverage" if mode == "forex" else "cfd"  # no base currency to speak of: by the price
-        elif mode == "cfd_index":
-            mode = "cfd"  # a tick of the venue is always worth its points
-        if currency == instrument.base_currency and instrument.quote_currency == self.account.currency:
-            # the pair converts itself: at the price of the position, as MetaTrader 5 does at its opening
-            rate = Rate(price_points, instrument.scale)
-        else:
-            rate = self.rate(currency, ns)
-        amount = contract.margin(
-            instrument,
-            instrument.lots(steps),
-            instrument.price(price_points),
-            leverage=self.account.leverage,
-            to_account=rate,
-            mode=mode,
-        )
-        return to_minor(amount, self.account.currency)
+        frm, to = instrument.quote_currency, self.account.currency
+        if frm == to:
+            return point_value(instrument, to)
+        if symbol not in self._most:
+            self._most[symbol] = self._largest(instrument, frm, to)
+        return self._most[symbol]
+
+    def _largest(self, instrument: Instrument, frm: str, to: str) -> tuple[int, int] | None:
+        links: list[tuple[str, str, Rate]] = []
+        for symbol, pair in self.instruments.items():
+            if pair.base_currency is None:
+                continue
+            replay = self.replays.get(symbol)
+            if replay is None:
+                if symbol in self.state.quotes:
+                    return None
+                continue
+            low, high = replay.mid_range
+            links.append((pair.base_currency, pair.quote_currency, mid_rate(high, 0, pair.digits)))
+            links.append((pair.quote_currency, pair.base_currency, mid_rate(low, 0, pair.digits).inverse))
+        found = [rate for a, b, rate in links if (a, b) == (frm, to)]
+        found += [first * second for a, via, first in links for b, c, second in links if (a, b, c) == (frm, via, to)]
+        if not found:
+            return None
+        largest = max(found, key=lambda rate: Fraction(rate.num, rate.den))
+        return point_value(instrument, to, largest.num, largest.den)
+
+    def forget_bounds(self) -> None:
+        """Drop what was computed from the series alone; called when a symbol is pushed for the first time."""
+        self._most.clear()
+
+    def margin_terms(self, symbol: str) -> MarginTerms:
+        """Return the account's margin on this symbol."""
+        found = self._margins.get(symbol)
+        if found is None:
+            found = self._margins[symbol] = margin_terms(self.account, self.instrument(symbol))
+        return found
+
+    def swap_terms(self, symbol: str) -> SwapTerms:
+        """Return the account's swap on this symbol."""
+        found = self._swaps.get(symbol)
+        if found is None:
+            found = self._swaps[symbol] = swap_terms(self.account, self.instrument(symbol))
+        return found
+
+    def margin(self, symbol: str, steps: int, price_points: int, ns: int) -> int:
+        """Return the margin in minor units of an entry of that moment."""
+        terms = self.margin_terms(symbol)
+        if terms.mode == MARGIN_OFF:
+            return 0
+        return terms.needed(price_points, steps, self.point_value(symbol, ns))
+
+    def day(self, ns: int) -> int:
+        """Return the platform's day of a moment, as whole days since 1970-01-01."""
+        return int(day_ids(np.array([ns], dtype=np.int64), self.account.day_end)[0])
+
+    def day_start(self, day: int) -> int:
+        """Return the moment a platform day begins at."""
+        return int(day_starts(np.array([day], dtype=np.int64), self.account.day_end)[0])

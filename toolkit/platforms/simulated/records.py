@@ -15,7 +15,8 @@ class Position:
     """An open position.
 
     ``cost`` is the sum of price points times steps over the fills that made it, so that averaging (netting) and
-    partial closes stay exact: what a partial close takes away, the rest no longer has.
+    partial closes stay exact: what a partial close takes away, the rest no longer has. ``margin`` is what its entries
+    block, ``paid_day`` the platform day up to whose beginning its swap is booked.
     """
 
     position_id: int
@@ -31,6 +32,8 @@ class Position:
     tag: str = ""
     magic: int = 0
     label: str = ""
+    margin: int = 0
+    paid_day: int = 0
 
     @property
     def open_points(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,12 @@ class Replay:
         if i < 0:
             return None
         return int(self.bars.bid_close[i]), int(self.bars.ask_close[i])
+
+    @cached_property
+    def mid_range(self) -> tuple[int, int]:
+        """Return twice the lowest and twice the highest mid of the closes, in points."""
+        twice = self.bars.bid_close.astype(np.int64) + self.bars.ask_close
+        return int(twice.min()), int(twice.max())
 
     def first_touch(self, start: int, at_or_below: Levels, at_or_above: Levels) -> int | None:
         """Return the first bar from ``start`` on in which any column reaches its level, or None.

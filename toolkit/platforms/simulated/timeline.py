@@ -1,7 +1,8 @@
 """The venue's clock: what falls due, in which order, and the jump over all the time in which nothing does.
 
 Order at one moment: the range of the bars that end there, expiries, the open of the bars that begin there, late
-commands. The next due event is searched once, over whole columns, and kept until a position, an order or a series
+commands. Within a range or an open: swap (opens only), stops and targets, the stop-out, pending orders; symbols in the
+order they were loaded. The next due event is searched once, over whole columns, and kept until a position, an order or a series
 changes; moving the clock to before it is a comparison.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from toolkit.execution.ports import OrderType
 from toolkit.platforms.simulated.desk import OrderDesk
 from toolkit.platforms.simulated.faults import decode_command
+from toolkit.platforms.simulated.holding import Span, next_night, pay_swaps, stop_out, watch_level
 from toolkit.platforms.simulated.ledger import Ledger
 from toolkit.platforms.simulated.records import Order, Position
 from toolkit.platforms.simulated.replay import Replay
@@ -70,6 +72,9 @@ class Timeline:
             replay = self._prices.replays.get(symbol)
             if replay is not None:
                 found = min(found, self._next_touch(symbol, replay))
+                night = next_night(self._ledger, symbol, replay)
+                if night is not None:
+                    found = min(found, (max(night, self._opens_to + 1), OPEN))
         return found
 
     def _next_touch(self, symbol: str, replay: Replay) -> Event:
@@ -88,10 +93,13 @@ class Timeline:
 
         for p in self._state.positions.values():
             if p.symbol == symbol:
+                watched = watch_level(self._ledger, p)
                 if p.sign > 0:
+                    falls_to("bid", watched)
                     falls_to("bid", p.stop_points)
                     rises_to("bid", p.target_points)
                 else:
+                    rises_to("ask", watched)
                     rises_to("ask", p.stop_points)
                     falls_to("ask", p.target_points)
         for o in self._state.orders.values():
@@ -124,16 +132,10 @@ class Timeline:
                 self._ledger.end_order(order, "expired", moment)
         elif phase == LATE:
             self._carry_out_late(moment)
+        elif phase == RANGE:
+            self._ranges(moment)
         else:
-            for symbol, replay in self._prices.replays.items():  # in the order they were loaded
-                if phase == RANGE:
-                    i = replay.closed(moment) - 1
-                    if i >= 0 and int(replay.close_ns[i]) == moment:
-                        self._range(symbol, replay, i)
-                else:
-                    i = replay.opened(moment) - 1
-                    if i >= 0 and int(replay.open_ns[i]) == moment:
-                        self.tick(symbol, int(replay.bars.bid_open[i]), int(replay.bars.ask_open[i]), moment)
+            self._opens(moment)
 
     def _carry_out_late(self, moment: int) -> None:
         due = [c for c in self._state.late if c.due_ns <= moment]
@@ -143,28 +145,71 @@ class Timeline:
             self._desk.execute(decode_command(late.command), moment)
 
     def tick(self, symbol: str, bid: int, ask: int, ns: int) -> None:
-        """Act on one quote (a bar's open, or a pushed quote): gapped exits at the quote, then pending orders."""
-        for position in self._held(symbol):
-            reason, price = rules.open_exit(position.sign, position.stop_points, position.target_points, bid, ask)
-            if reason:
-                self._ledger.leave(position, position.steps, price, ns, rules.EXIT_REASONS[reason])
-        for order in self._waiting(symbol):
-            quote = rules.entry_quote(order.sign, bid, ask)
-            if _reached(order, quote, quote):
-                self._desk.fill_pending(order, quote, ns)
+        """Act on one pushed quote as on a bar's open."""
+        self._at_quotes({symbol: (bid, ask)}, ns)
 
-    def _range(self, symbol: str, replay: Replay, i: int) -> None:
-        """Act on the range of bar ``i``. Its deals carry the bar's open time, and its money the rate of that time."""
+    def _opens(self, moment: int) -> None:
+        """Act on the opens of the bars that begin at the moment."""
+        quotes: dict[str, tuple[int, int]] = {}
+        for symbol, replay in self._prices.replays.items():
+            i = replay.opened(moment) - 1
+            if i >= 0 and int(replay.open_ns[i]) == moment:
+                quotes[symbol] = int(replay.bars.bid_open[i]), int(replay.bars.ask_open[i])
+        self._at_quotes(quotes, moment)
+
+    def _at_quotes(self, quotes: dict[str, tuple[int, int]], ns: int) -> None:
+        """Act on new quotes of one moment: swap, gapped exits at the quote, the stop-out, then pending orders."""
+        for symbol, (bid, ask) in quotes.items():
+            pay_swaps(self._ledger, symbol, bid, ask, ns)
+        for symbol, (bid, ask) in quotes.items():
+            for position in self._ledger.held(symbol):
+                reason, price = rules.open_exit(position.sign, position.stop_points, position.target_points, bid, ask)
+                if reason:
+                    self._ledger.leave(position, position.steps, price, ns, rules.EXIT_REASONS[reason])
+        spans: dict[int, Span] = {}
+        for symbol, (bid, ask) in quotes.items():
+            for position in self._ledger.held(symbol):
+                mark = rules.close_quote(position.sign, bid, ask)
+                spans[position.position_id] = (mark, mark)
+        stop_out(self._ledger, spans, ns)
+        for symbol, (bid, ask) in quotes.items():
+            for order in self._waiting(symbol):
+                quote = rules.entry_quote(order.sign, bid, ask)
+                if _reached(order, quote, quote):
+                    self._desk.fill_pending(order, quote, ns)
+
+    def _ranges(self, moment: int) -> None:
+        """Act on the ranges of the bars that end at the moment.
+
+        Their deals carry the bar's open time, and their money the rate of that time.
+        """
+        ended: list[tuple[str, Replay, int]] = []
+        for symbol, replay in self._prices.replays.items():
+            i = replay.closed(moment) - 1
+            if i >= 0 and int(replay.close_ns[i]) == moment:
+                ended.append((symbol, replay, i))
+        spans: dict[int, Span] = {}
+        for symbol, replay, i in ended:
+            bars, ns = replay.bars, int(replay.open_ns[i])
+            bid = int(bars.bid_open[i]), int(bars.bid_high[i]), int(bars.bid_low[i])
+            ask = int(bars.ask_open[i]), int(bars.ask_high[i]), int(bars.ask_low[i])
+            for p in self._ledger.held(symbol):
+                reason, price = rules.range_exit(p.sign, p.stop_points, p.target_points, *bid, *ask)
+                if reason:
+                    self._ledger.leave(p, p.steps, price, ns, rules.EXIT_REASONS[reason])
+                else:
+                    spans[p.position_id] = (bid[0], bid[2]) if p.sign > 0 else (ask[0], ask[1])
+        if spans:
+            stop_out(self._ledger, spans, max(int(replay.open_ns[i]) for _, replay, i in ended))
+        for symbol, replay, i in ended:
+            self._fill_in_range(symbol, replay, i)
+
+    def _fill_in_range(self, symbol: str, replay: Replay, i: int) -> None:
         bars, ns = replay.bars, int(replay.open_ns[i])
-        bid = int(bars.bid_open[i]), int(bars.bid_high[i]), int(bars.bid_low[i])
-        ask = int(bars.ask_open[i]), int(bars.ask_high[i]), int(bars.ask_low[i])
-        for position in self._held(symbol):
-            reason, price = rules.range_exit(position.sign, position.stop_points, position.target_points, *bid, *ask)
-            if reason:
-                self._ledger.leave(position, position.steps, price, ns, rules.EXIT_REASONS[reason])
         for order in self._waiting(symbol):
-            _, high, low = ask if order.sign > 0 else bid
-            if _reached(order, low, high):
+            buys = order.sign > 0
+            low, high = (bars.ask_low[i], bars.ask_high[i]) if buys else (bars.bid_low[i], bars.bid_high[i])
+            if _reached(order, int(low), int(high)):
                 filled = self._desk.fill_pending(order, order.price_points, ns)
                 if filled is not None:
                     self._stop_in_fill_bar(order, filled, replay, i)
@@ -186,9 +231,6 @@ class Timeline:
         if sign * ((ended if from_beyond else worst) - stop) <= 0:
             ns = int(replay.open_ns[i])
             self._ledger.leave(position, position.steps, stop, ns, rules.EXIT_REASONS[rules.STOP_LOSS])
-
-    def _held(self, symbol: str) -> list[Position]:
-        return [p for p in self._state.positions.values() if p.symbol == symbol]
 
     def _waiting(self, symbol: str) -> list[Order]:
         return [o for o in self._state.orders.values() if o.symbol == symbol]

@@ -170,6 +170,8 @@ class Venue:
         if last is not None and ns < last[2]:
             return 0
         made = self.advance(ns)
+        if last is None:
+            self.prices.forget_bounds()
         self.state.quotes[symbol] = (bid, ask, ns)
         before = len(self.ledger.changes.deals)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.simulation.events import distances, try_entry
+from toolkit.simulation.holding.hold import pay_night, stop_out_at_open, stop_out_in_range
 from toolkit.simulation.managed.cells import (
     FRAME_NS,
     KIND,
@@ -48,13 +49,16 @@ from toolkit.simulation.state import (
     ENTRY_BAR,
     FULL,
     GROW,
+    MARGIN_MODE,
     NEXT,
+    NIGHT_BAR,
     POS,
     REVERSES,
     SKIP_CAPACITY,
     SKIPS,
     SL,
     SLIPPAGE,
+    SWAP_MODE,
     TP,
     TRADE_CAPACITY,
     TRADES,
@@ -110,17 +114,21 @@ def simulate_managed(
             mark_position(w, i, ask_close, value)
         if i >= n:
             break
-        if guarded:
-            see_day(w, i, bid_open, ask_open, value)
         before = (i - 1) * vs
         num = value[before]
         den = value[before + 1]
         bid = bid_open[i]
         ask = ask_open[i]
         now = ts[i]
+        if w[SWAP_MODE] != 0 and w[POS] != 0 and i == w[NIGHT_BAR]:
+            pay_night(w, bid, ask, num, den)
+        if guarded:
+            see_day(w, i, bid_open, ask_open, value)
         # what the venue does at the open, before anybody can act there
         if w[POS] != 0:
             reason, price = open_exit(w[POS], w[SL], w[TP], bid, ask)
+            if reason == NO_EXIT and w[MARGIN_MODE] != 0:
+                reason, price = stop_out_at_open(w, bid, ask, num, den)
             if reason != NO_EXIT:
                 leave(w, g, i, reason, price, num, den)
         elif g[WAITS] != 0:
@@ -128,7 +136,7 @@ def simulate_managed(
             if now >= g[WAITS_UNTIL]:
                 drop_waiting(w, g, i, PENDING_EXPIRED)
             elif pending_reached(g[KIND], g[WAITS], g[WAITS_AT], quote, quote):
-                fill_waiting(w, g, quote, i)
+                fill_waiting(w, g, quote, i, num, den)
         # what the strategy does there
         decided = code[i - 1]
         if w[POS] != 0:
@@ -155,6 +163,8 @@ def simulate_managed(
         # the range of the bar
         if w[POS] != 0:
             reason, price = range_exit(w[POS], w[SL], w[TP], bid, bid_high[i], bid_low[i], ask, ask_high[i], ask_low[i])
+            if reason == NO_EXIT and w[MARGIN_MODE] != 0:
+                reason, price = stop_out_in_range(w, bid, bid_low[i], ask, ask_high[i], num, den)
             if reason != NO_EXIT:
                 leave(w, g, i, reason, price, num, den)
         elif g[WAITS] != 0 and now + g[FRAME_NS] <= g[WAITS_UNTIL]:
@@ -162,11 +172,11 @@ def simulate_managed(
             low = ask_low[i] if side > 0 else bid_low[i]
             high = ask_high[i] if side > 0 else bid_high[i]
             if pending_reached(g[KIND], side, g[WAITS_AT], low, high):
-                fill_waiting(w, g, g[WAITS_AT], i)
+                fill_waiting(w, g, g[WAITS_AT], i, num, den)
                 opened = bid if side > 0 else ask
                 worst = bid_low[i] if side > 0 else ask_high[i]
                 ended = bid_close[i] if side > 0 else ask_close[i]
-                if stop_in_fill_bar(g[KIND], side, g[WAITS_SL], opened, worst, ended):
+                if w[POS] != 0 and stop_in_fill_bar(g[KIND], side, g[WAITS_SL], opened, worst, ended):
                     leave(w, g, i, STOP_LOSS, g[WAITS_SL], num, den)
         if w[POS] == 0:
             mark_flat(w, i + 1)

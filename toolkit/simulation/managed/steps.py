@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.simulation.events import book_exit, entry_steps, note_skip, open_position, write_exit
+from toolkit.simulation.holding.hold import arm, margin_refusal
 from toolkit.simulation.managed.cells import (
     BEST,
     BEST_FROM,
@@ -59,7 +60,7 @@ from toolkit.simulation.managed.rules import (
     trigger_refusal,
 )
 from toolkit.simulation.rules import PARTIAL, STOP_LOSS, close_quote, entry_side, protection_levels, slipped
-from toolkit.simulation.state import ENTRY_COST, ENTRY_PRICE, MIN_STEPS, POS, SL, SLIPPAGE, STEPS
+from toolkit.simulation.state import ENTRY_COST, ENTRY_PRICE, MARGIN_MODE, MIN_STEPS, POS, SL, SLIPPAGE, STEPS
 
 
 def begin_managing(w: Any, g: Any, planned: int, stop: int, first: int) -> None:
@@ -113,9 +114,16 @@ def place_pending(
     g[PLANNED_STOP] = stop
 
 
-def fill_waiting(w: Any, g: Any, price: int, bar: int) -> None:
-    """Turn the pending order into a position; its own bar does not count for what is decided at closes."""
-    open_position(w, g[WAITS], g[WAITS_STEPS], price, g[WAITS_SL], g[WAITS_TP], bar)
+def fill_waiting(w: Any, g: Any, price: int, bar: int, vn: int, vd: int) -> None:
+    """Turn the pending order into a position, or drop it where the margin is missing.
+
+    Its own bar does not count for what is decided at closes.
+    """
+    reason = margin_refusal(w, price, g[WAITS_STEPS], vn, vd)
+    if reason != 0:
+        drop_waiting(w, g, bar, reason)
+        return
+    open_position(w, g[WAITS], g[WAITS_STEPS], price, g[WAITS_SL], g[WAITS_TP], bar, vn, vd)
     g[WAITS] = 0
     begin_managing(w, g, g[PLANNED], g[PLANNED_STOP], bar + 1)
 
@@ -187,6 +195,8 @@ def manage(
             write_exit(w, bar, PARTIAL, price, part, cost, vn, vd)
             g[COST_LEFT] -= cost
             w[STEPS] -= part
+            if w[MARGIN_MODE] != 0:
+                arm(w)
     w[SL] = stop
 
 
