@@ -32,7 +32,9 @@ def closes(bars: Bars) -> Int64:
 
 
 def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | None = None) -> Int64:
-    """Point value at the close of each bar as a flat run of pairs (num, den); a single pair where it does not change.
+    """Point value after each bar as a flat run of pairs (num, den); a single pair where it does not change.
+
+    It holds at the next bar's open and in its range, and marks the bar's own close.
 
     Parameters
     ----------
@@ -98,10 +100,10 @@ def _pair(bars: Bars, currency: str, conversion: Mapping[str, Bars]) -> Bars:
 
 
 def _rows(bars: Bars, pair: Bars, quote: str, currency: str) -> Int64:
-    """Row of the pair whose close is the last one at or before the close of each bar."""
+    """Row of the pair whose close is the last one at or before the next open, where the bar's rate is used first."""
     if pair is bars:
         return np.arange(len(bars))
-    moments, known = closes(bars), closes(pair)
+    moments, known = np.append(bars.ts[1:], bars.ts[-1] + bars.timeframe.ns), closes(pair)
     index = np.searchsorted(known, moments, side="right") - 1
     stale = (index < 0) | (moments - known[np.maximum(index, 0)] > _OLDEST_NS)
     if stale.any():

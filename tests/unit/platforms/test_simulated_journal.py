@@ -143,7 +143,7 @@ def test_flat_bars_write_nothing(tmp_path: Path, bars: Bars) -> None:
 
 def test_failed_write_is_unknown_and_leaves_the_book_as_the_journal_has_it(tmp_path: Path, bars: Bars) -> None:
     """When the disk is full the answer is UNKNOWN, and nothing stays in memory that is not on disk."""
-    with SimulatedPlatform(tmp_path / "a.sqlite", PaperAccount("USD", 10_000)) as venue:
+    with SimulatedPlatform(tmp_path / "a.sqlite", PaperAccount("USD", 10_000, leverage=None)) as venue:
         venue.load_replay("EURUSD", bars)
         venue.advance_clock_to(from_ns(int(bars.ts[5])))
         database = venue._venue.journal._db

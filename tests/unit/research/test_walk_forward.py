@@ -284,7 +284,7 @@ def test_ruin_ends_the_walk(reversing, make_bars):
 
     bars = make_bars(4000, seed=3, timeframe="H1")
     found = walk_forward(
-        Reckless, bars, grid={"fast": [5]}, account=PaperAccount("USD", 500), train="30D", test="20D",
+        Reckless, bars, grid={"fast": [5]}, account=PaperAccount("USD", 500, leverage=None), train="30D", test="20D",
         select="trades", threads=1,
     )  # fmt: skip
     assert int(found.parts[-1].equity[-1]) <= 0

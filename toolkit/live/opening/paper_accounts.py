@@ -43,10 +43,9 @@ def open_paper_account(
                         "choose another name",
                     )
                 )
-            if stored != terms.facts():
-                changed = ", ".join(
-                    f"{k} {stored.get(k)} -> {v}" for k, v in terms.facts().items() if stored.get(k) != v
-                )
+            before = PaperAccount.from_facts(stored).facts()  # terms that came later have their default
+            if before != terms.facts():
+                changed = ", ".join(f"{k} {before[k]} -> {v}" for k, v in terms.facts().items() if before[k] != v)
                 raise BadInput(
                     must_be(f"paper account {name!r}", "opened with the same terms", changed, "choose another name")
                 )

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, bindparam, or_, select
 from toolkit.clock import from_ns
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.submit import submit
-from toolkit.live.engine import Engine
+from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.decide import Orders
 from toolkit.live.stepping.program import Hot
-from toolkit.live.stepping.run_book import Positions, count_closed, read_positions
+from toolkit.live.stepping.run_book import Positions, count_closed, read_positions, with_swap
 from toolkit.live.stepping.run_state import encode
 from toolkit.simulation.account import from_minor, to_minor
 from toolkit.store.intents import SqlTransaction
@@ -77,13 +77,16 @@ def unsettled_intents(engine: Engine, live_run_id: UUID) -> list[tuple[UUID, str
     return [(row[0], str(row[1]), str(row[2])) for row in rows]
 
 
-def load_positions(engine: Engine, run: RunRecord, hot: Hot) -> Positions:
-    """Read the run's open trades and those that closed since they were last counted."""
+def load_positions(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Positions:
+    """Read the run's open trades, with their swap, and those that closed since they were last counted."""
     since = from_ns(hot.state.counted_from_ns)
     with engine.work(engine.service, write=False) as work:
         rows = _TRADES_SINCE.rows(work.connection, {"live_run_id": run.live_run_id, "since": since})
     trades = (SimpleNamespace(**dict(zip(_TRADE_NAMES, row, strict=True))) for row in rows)
-    return read_positions(trades, hot.state, hot.program.instrument, hot.program.currency)
+    positions = read_positions(trades, hot.state, hot.program.instrument, hot.program.currency)
+    if hot.program.swapped and positions.open:
+        return with_swap(positions, desk.platform.book(), hot.program.currency)
+    return positions
 
 
 def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> RunRecord:

@@ -204,7 +204,7 @@ def _entry_intent(
         instrument=instrument,
         quote=moment.quote,
         side=side,
-        equity=from_minor(moment.equity, program.currency),
+        equity=from_minor(max(moment.equity, 0), program.currency),  # below zero the sizing says no_equity
         quote_to_account=moment.rate,
         stop_loss=None if policy_acts else instrument.price(stop_points),
         take_profit=instrument.price(target_points) if program.has_target else None,

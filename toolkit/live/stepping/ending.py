@@ -30,7 +30,7 @@ def finish(
 ) -> Progress:
     """Set a run to STOPPED after a last look at the book."""
     desk.service.sync_book()
-    positions = load_positions(engine, run, hot)
+    positions = load_positions(engine, desk, run, hot)
     now = engine.now()
     still = f", {len(positions.open)} position(s) left open with their stops" if positions.open else ""
     step.changes.update(status="STOPPED", stopped_at=now, last_action_at=now, last_action=f"stopped: {reason}"[:200])
@@ -52,7 +52,7 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         return Progress(run.status, waiting="delivery")
     desk.service.sync_book()
     hot.synced = True
-    positions = load_positions(engine, run, hot)
+    positions = load_positions(engine, desk, run, hot)
     options = run.options
     if options.get("flatten") and positions.open:
         attempt = int(hot.state.extra.get("flattened", 0))

@@ -55,7 +55,7 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
             tell_once(engine, run, "bars_quarantined", found.stuck)
             return Progress(run.status, waiting="feed")
         return _between_bars(engine, desk, run, hot)
-    positions = load_positions(engine, run, hot)
+    positions = load_positions(engine, desk, run, hot)
     step = Step(market_time=desk.platform.now())
     _note_feed(run, hot, found, bars, step)
     decisions = _take(hot, bars, step)
@@ -222,12 +222,12 @@ def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     except QuoteError:
         return Progress(run.status, waiting="feed")
     due = engine.clock.monotonic() - hot.last_equity_event >= _EQUITY_EVERY_SECONDS
+    positions = load_positions(engine, desk, run, hot) if due else Positions(())
     with engine.work(engine.service) as work:
         Runs(work.connection, engine.service).beat(run.live_run_id, now)
         if due:
             hot.last_equity_event = engine.clock.monotonic()
             program = hot.program
-            positions = load_positions(engine, run, hot)
             rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
             value = point_value(program.instrument, program.currency, rate.num, rate.den)
             realised = hot.state.realised + sum(t.booked for t in positions.closed)

@@ -66,6 +66,11 @@ class Program:
     warmup_bars: int
     data: ReplayData | None
 
+    @property
+    def swapped(self) -> bool:
+        """Whether positions are charged swap."""
+        return self.instrument.swap_mode != "none"
+
 
 @dataclass(slots=True)
 class Hot:

@@ -50,7 +50,7 @@ def step_replay(
     _catch_up(desk, venue, hot)
     if hot.state.entry is not None:
         return _second_half(engine, desk, run, hot, data, unknown)
-    positions = load_positions(engine, run, hot)
+    positions = load_positions(engine, desk, run, hot)
     step = Step()
     last_row = len(data.ts) - 1
     while True:
@@ -158,15 +158,27 @@ def _move(
     reach: int,
     step: Step,
 ) -> Positions:
-    before = hot.state.clock_ns
-    if reach <= before:
+    if reach <= hot.state.clock_ns:
         return positions
-    if venue.advance_clock_to(from_ns(reach)):
-        desk.service.sync_book()
-        positions = load_positions(engine, run, hot)
-    hot.state = replace(hot.state, clock_ns=reach)
-    _mark_days(hot, positions, before, reach, step)
+    for until in (*_nights(hot, reach), reach):
+        before = hot.state.clock_ns
+        made = venue.advance_clock_to(from_ns(until))
+        if made:
+            desk.service.sync_book()
+        if made or (hot.program.swapped and positions.open):
+            positions = load_positions(engine, desk, run, hot)
+        hot.state = replace(hot.state, clock_ns=until)
+        _mark_days(hot, positions, before, until, step)
     return positions
+
+
+def _nights(hot: Hot, reach: int) -> list[int]:
+    """Return the first opens of platform days before ``reach`` at which the clock has to stop: swap is charged there."""
+    data = hot.program.data
+    if data is None or not hot.program.swapped:
+        return []
+    first = bisect_right(data.day_rows, hot.state.clock_ns, key=data.ts.__getitem__)
+    return [at for at in map(data.ts.__getitem__, data.day_rows[first:]) if at < reach]
 
 
 def _mark_days(hot: Hot, positions: Positions, before: int, reach: int, step: Step) -> None:

@@ -34,7 +34,7 @@ def enter_after_exit(
         waiting = unsettled_intents(engine, run.live_run_id)
         if any(state in UNDER_WAY for _, _, state in waiting):
             return Progress(run.status, waiting="delivery")
-    positions = load_positions(engine, run, hot)
+    positions = load_positions(engine, desk, run, hot)
     step = Step()
     hot.state = replace(hot.state, entry=None)
     side = Side.BUY if rules.entry_side(decision.code) > 0 else Side.SELL

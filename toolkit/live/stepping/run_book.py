@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.clock import to_ns
+from toolkit.execution.ports import Book
 from toolkit.live.stepping.run_state import RunState
 from toolkit.market import Instrument, Side
 from toolkit.market.platform_clock import day_ids
@@ -48,7 +49,7 @@ class ClosedTrade:
     entry_ns: int
     exit_ns: int
     booked: int
-    entry_booked: int  # what had been booked while it was open: the entry's commission
+    entry_booked: int  # what had been booked before it was left: the entry's commission, and swap
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,17 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
             held.append(OpenTrade(row.trade_id, row.position_id, side, left, entry, entered, booked, *levels))
         elif str(row.trade_id) not in state.counted:
             # A trade's two commissions are equal: volume in is volume out. Half of it was booked at the entry.
-            paid = to_minor(row.commission, currency) // 2
+            paid = to_minor(row.commission, currency) // 2 + to_minor(row.swap, currency)
             gone.append(ClosedTrade(row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid))
     gone.sort(key=lambda t: (t.exit_ns, t.entry_ns))
     return Positions(tuple(held), tuple(gone))
+
+
+def with_swap(positions: Positions, book: Book, currency: str) -> Positions:
+    """Add the swap the platform has charged open positions so far; it comes as a deal only when they are left."""
+    charged = {p.position_id: to_minor(p.swap, currency) for p in book.positions}
+    held = [replace(t, booked=t.booked + charged.get(t.position_id, 0)) for t in positions.open]
+    return replace(positions, open=tuple(held))
 
 
 def count_closed(state: RunState, positions: Positions) -> RunState:

@@ -1,0 +1,120 @@
+"""Margin, stop-out, swap and conversion: backtest and live replay book the same money on real prices, with ``==``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import toolkit as tk
+from tests.e2e.replay_files import DATA
+from tests.plugins.live_support import Donchian, EmaCross
+from toolkit.market import Bars
+from toolkit.research.comparison import first_difference, normalise_all
+from toolkit.session import replay_in_temporary_home
+
+pytestmark = [
+    pytest.mark.skipif(not DATA.exists(), reason="the shared price files are not here"),
+    pytest.mark.timeout(300),
+]
+
+
+class Bold(tk.SectionedStrategy):
+    """Nearly all of the equity at risk, so that the account is often stopped out before its stop loss."""
+
+    n = tk.Int(10, 2, 50)
+
+    def indicators(self, bars: Any) -> Any:
+        return dict(high=tk.highest(bars.high, self.n).shift(1), low=tk.lowest(bars.low, self.n).shift(1))
+
+    def entry(self, x: Any) -> Any:
+        return tk.Entry(long=x.close > x.high, short=x.close < x.low)
+
+    def protection(self, x: Any) -> Any:
+        return tk.Protection(stop_loss=tk.Pips(90), take_profit=tk.Pips(40))
+
+    def risk(self) -> Any:
+        return tk.RiskPercent(90)
+
+
+def load(name: str, symbol: str, rows: int, **facts: Any) -> Bars:
+    """Load bars, with contract facts changed."""
+    instrument = replace(tk.find_instrument(symbol), **facts)
+    price = "bidask" if "bidask" in name else "bid"
+    bars = tk.load_bars(DATA / f"{name}.parquet", symbol=symbol, timeframe="H1", price=price, instrument=instrument)
+    return bars[:rows]
+
+
+def both(strategy: Any, bars: Bars, account: Any, **more: Any) -> Any:
+    """Return the backtest, after its trades were compared with those of the live replay."""
+    result = tk.backtest(strategy, bars, account=account, **more)
+    live = replay_in_temporary_home(strategy, bars, account=account, **more)
+    difference = first_difference(normalise_all(result.trade_records), live)
+    assert difference is None, str(difference)
+    return result
+
+
+SWAPS: dict[str, dict[str, Any]] = {
+    "points": {"swap_mode": "points", "swap_long": "-6.63", "swap_short": "1.27"},
+    "money": {"swap_mode": "money", "swap_long": "-7.1", "swap_short": "-0.4"},
+    "money_base": {"swap_mode": "money_base", "swap_long": "-5.03", "swap_short": "2.2"},
+    "money_account": {"swap_mode": "money_account", "swap_long": "-7.5", "swap_short": "-3.25"},
+    "percent": {"swap_mode": "percent", "swap_long": "-2.75", "swap_short": "0.5", "swap_triple_weekday": 4},
+}
+
+
+@pytest.mark.parametrize("mode", list(SWAPS))
+def test_swap_of_every_mode_is_the_same_in_backtest_and_live(mode: str) -> None:
+    """Each night of each trade, triple day included, at the clock of New York + 7, with a daily loss guard."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 700, **SWAPS[mode])
+    account = tk.PaperAccount("USD", 10_000, day_end="New York + 7")
+    result = both(Donchian(), bars, account, guards=tk.Guards(daily_loss_percent=Decimal("0.4")))
+    assert (result.trades.swap != 0).sum() >= 5
+
+
+def test_swap_converts_at_the_rate_of_its_night() -> None:
+    """Swap of a yen pair on a dollar account."""
+    bars = load("mt5_usdjpy_h1_bid_2012_2015", "USDJPY", 900, **SWAPS["points"])
+    result = both(EmaCross(), bars, tk.PaperAccount("USD", 10_000, day_end="Europe/Athens"))
+    assert (result.trades.swap != 0).sum() >= 5
+
+
+@pytest.mark.parametrize("stop_out", [50, 100])
+def test_stop_out_is_the_same_in_backtest_and_live(stop_out: int) -> None:
+    """Positions are stopped out at the same price and hour."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 1_000)
+    account = tk.PaperAccount("USD", 4_000, leverage=140, stop_out_percent=stop_out, commission_per_lot="3.5")
+    result = both(Bold(), bars, account)
+    assert (result.trades.exit_reason == "stop_out").any()
+
+
+def test_entries_beyond_the_free_margin_are_not_made_in_backtest_and_live() -> None:
+    """Where the price is a little higher the same risk needs more margin than there is."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 1_000)
+    result = both(Bold(), bars, tk.PaperAccount("USD", 4_000, leverage=131))
+    assert len(result.trades) >= 5
+    assert sum(skip.reason == "insufficient_margin" for skip in result.skipped) >= 5
+
+
+def test_stop_out_of_a_converted_pair_is_the_same_in_backtest_and_live() -> None:
+    """USDJPY on a dollar account: margin in the base currency, losses at a rate that moves."""
+    bars = load("mt5_usdjpy_h1_bid_2012_2015", "USDJPY", 1_200, **SWAPS["points"])
+    result = both(Bold(), bars, tk.PaperAccount("USD", 3_000, leverage=140))
+    assert (result.trades.exit_reason == "stop_out").any()
+
+
+def test_cross_converts_from_bars_of_another_pair() -> None:
+    """EURJPY on a dollar account by USDJPY, of which hours are missing."""
+    bars = load("mt5_eurjpy_h1_bid_2012_2015", "EURJPY", 1_000, **SWAPS["points"])[60:]
+    pair = load("mt5_usdjpy_h1_bid_2012_2015", "USDJPY", 1_100)
+    keep = [i for i in range(len(pair)) if i % 7 != 3]
+    frame = pair.frame.iloc[keep]
+    thin = tk.load_bars(frame, symbol="USDJPY", timeframe="H1", price="bidask", instrument=pair.instrument)
+    some = [i for i in range(len(bars)) if i % 11 != 5]
+    thin_bars = tk.load_bars(
+        bars.frame.iloc[some], symbol="EURJPY", timeframe="H1", price="bidask", instrument=bars.instrument
+    )
+    result = both(Bold(), thin_bars, tk.PaperAccount("USD", 30_000, leverage=140), conversion={"USDJPY": thin})
+    assert len(result.trades) >= 15
