@@ -147,7 +147,7 @@ class VenueBook:
             ctidTraderAccountId=self.account_id,
             balance=self.venue.state.balance,
             depositAssetId=self.asset_id(account.currency),
-            leverageInCents=int(account.leverage * 100),
+            leverageInCents=(account.leverage or 0) * 100,
             traderLogin=self.login,
             accountType=codes.HEDGED if account.mode == "hedging" else codes.NETTED,
             accessRights=codes.FULL_ACCESS,
