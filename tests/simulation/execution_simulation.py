@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import random
 import sys
 import time
@@ -122,6 +123,7 @@ class SimStore:
     def __init__(self, world: World, inner: Any) -> None:
         self._world = world
         self.inner = inner
+        self.commits = 0
 
     @contextmanager
     def begin(self, principal: Principal, *, write: bool = True) -> Iterator[Any]:
@@ -131,6 +133,7 @@ class SimStore:
         if world.inside_worker and world.rng.random() < world.dial.database_fails:
             world.count("database_failed")
             raise StoreError("simulated: database is locked")
+        self.commits += write
         with self.inner.begin(principal, write=write) as work:
             if world.inside_worker and write and world.rng.random() < world.dial.database_fails:
                 work = _FailingCommit(work)
@@ -302,6 +305,7 @@ class World:
         self.signals: list[tuple[Any, ...]] = []
         self.ids: dict[UUID, int] = {}
         self.broken: list[str] = []
+        self.checked: tuple[int, int] = (0, 0)
         self.ordinal = 0
         self.idle_rounds = 0
         self.current: Worker | None = None
@@ -325,8 +329,6 @@ class World:
             )
         )  # fmt: skip
         guards = Guards(max_open_per_symbol=MAX_OPEN).facts()
-        import json
-
         store.add_run(
             RunRecord(
                 live_run_id=RUN, account_id=ACCOUNT, owner_id=OWNER, status="RUNNING", stage="paper",
@@ -408,12 +410,14 @@ class World:
         )
         worker.service = service
         ready = False
+        bare_since: dict[str, float] = {}  # seen by this process without a stop; another one begins to count anew
         while True:
             intent_id = None
             try:
                 # Restart order: nothing new is accepted before one complete reconciliation.
                 if not ready or not self.bus or self.rng.random() < 0.25:
                     service.reconcile()
+                    self.check_protected(bare_since, service)
                     ready = True
                 else:
                     intent_id = self.bus.pop(0)
@@ -665,6 +669,60 @@ class World:
             raise Violation(f"I4: {ours} positions open, {MAX_OPEN} allowed")
         if self.venue.touched_foreign:
             raise Violation("I3: a foreign position was touched")
+        seen = (len(self.venue.deals), self.store.commits)
+        if seen != self.checked:
+            self.checked = seen
+            self._check_books()
+
+    def _check_books(self) -> None:
+        """What the store says of the platform: never more than happened there, and exactly what it has seen of it."""
+        ids = {d.deal_id for d in self.venue.deals}
+        with self.memory.begin(self.principal, write=False) as work:
+            known = work.known_deals(ACCOUNT, ids)
+            trades = work.open_trades(ACCOUNT)
+            linked = {link.trade_id for link in work.links(RUN)}
+            run = work.run(RUN)
+            unknown = work.intents_in(ACCOUNT, [S.UNKNOWN, S.ABANDONED])
+        booked = Decimal(0)
+        left: Counter[str] = Counter()
+        for deal in self.venue.deals:
+            if deal.deal_id not in known or deal.position_id in self.venue.foreign:
+                continue
+            booked += deal.profit + deal.commission + deal.swap
+            left[deal.position_id] += int(deal.lots * 100) * (1 if deal.entry == "in" else -1)
+        for trade in trades:
+            if trade.trade_id not in linked:
+                raise Violation(f"I3: the trade of position {trade.position_id} is linked to no run")
+            if trade.position_id in self.venue.foreign:
+                raise Violation(f"I3: the foreign position {trade.position_id} was taken for ours")
+            if left[trade.position_id] != trade.open_lots * 100:
+                raise Violation(f"I7: position {trade.position_id} has {trade.open_lots} lots in the store")
+        if run is None or run.realised != booked:
+            raise Violation(f"I7: the store booked {run and run.realised}, the deals it has seen say {booked}")
+        if isinstance(self.memory, MemoryStore) and unknown:
+            told = {e.intent_id for e in self.memory.run_events.values() if e.level == "error"}
+            silent = [i for i in unknown if i.intent_id not in told]
+            if silent:
+                raise Violation(f"I2: nobody was told that intent {self.number(silent[0].intent_id)} is unresolved")
+
+    def check_protected(self, bare_since: dict[str, float], service: TradeService) -> None:
+        """After a whole reconciliation: a position that this process saw without its stop for too long is being closed."""
+        bare = {p.position_id for p in self.venue.positions.values() if p.stop_loss is None}
+        for position_id in set(bare_since) - bare:
+            del bare_since[position_id]
+        late = {
+            i for i, since in bare_since.items() if self.seconds - since > 2 * service.policy.protection_limit_seconds
+        }
+        for position_id in bare:
+            bare_since.setdefault(position_id, self.seconds)
+        if not late:
+            return
+        with self.memory.begin(self.principal, write=False) as work:
+            exits = [i for i in work.intents_in(ACCOUNT, list(S)) if i.action is Action.CLOSE_POSITION]
+            ours = {t.position_id for t in work.open_trades(ACCOUNT)}
+        closing = {json.loads(i.payload_json)["position_id"] for i in exits}
+        for position_id in sorted(late & ours - closing):
+            self.broken.append(f"I6: position {position_id} is without its stop and nobody closes it")
 
     def check_settled(self) -> None:
         """What must hold once the world is calm."""

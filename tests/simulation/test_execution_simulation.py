@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import execution_simulation
@@ -12,13 +14,28 @@ from execution_simulation import ACCOUNT, MAX_OPEN, OWNER, RUN, Violation, run_s
 
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger import memory, submit
-from toolkit.execution.recovery import book_sync, reconcile
+from toolkit.execution.recovery import book_sync, protection, reconcile
 from toolkit.execution.sending import entry_check, exit_plan, exits, sender
 
-SEEDS = int(os.environ.get("SEATRIAL_SIMULATION_SEEDS", "200"))
-FIRST = int(os.environ.get("SEATRIAL_SIMULATION_FIRST_SEED", "1000000"))
+IN_CI = bool(os.environ.get("CI"))
+SEEDS = int(os.environ.get("SEATRIAL_SIMULATION_SEEDS", "2000" if IN_CI else "200"))
 PAST = json.loads((Path(__file__).parent / "past_failures.json").read_text())
 CHUNK = 50
+
+
+def fresh() -> int:
+    """Return the first seed: told, or taken from the commit, so that every push lives through worlds of its own."""
+    told = os.environ.get("SEATRIAL_SIMULATION_FIRST_SEED")
+    if told is not None:
+        return int(told)
+    command = ["git", "rev-parse", "--short=7", "HEAD"]
+    words = ""
+    with contextlib.suppress(OSError):  # no git here: the same worlds every time
+        words = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent).stdout
+    return 10_000_000 + int(words.strip() or "0", 16)
+
+
+FIRST = fresh()
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, CHUNK))
@@ -28,7 +45,7 @@ def test_fresh_seeds_hold_every_invariant(first):
         run_seed(seed)
 
 
-SQL_SEEDS = int(os.environ.get("SEATRIAL_SIMULATION_SQL_SEEDS", "20"))
+SQL_SEEDS = int(os.environ.get("SEATRIAL_SIMULATION_SQL_SEEDS", "50" if IN_CI else "10"))
 
 
 @pytest.mark.parametrize("seed", range(SQL_SEEDS))
@@ -126,6 +143,11 @@ def exits_not_pinned(monkeypatch):
     monkeypatch.setattr(exits, "plan_exit", anyone)
 
 
+def no_protection_guard(monkeypatch):
+    """A position without its stop is left alone."""
+    monkeypatch.setattr(protection.ProtectionGuard, "run", lambda self, book: [])
+
+
 MUTANTS = [
     no_compare_and_set,
     guardrail_outside_the_transaction,
@@ -133,6 +155,7 @@ MUTANTS = [
     resend_from_unknown,
     no_fencing_check_before_the_send,
     exits_not_pinned,
+    no_protection_guard,
 ]
 
 
