@@ -157,6 +157,11 @@ class SqlTransaction(RecordTables):
         """Return the lease, its row locked on PostgreSQL (SQLite's writer excludes all others anyway)."""
         return self._one(LeaseRecord, LEASES, lock=True, account_id=account_id)
 
+    def lock_account(self, account_id: UUID) -> None:
+        """Lock the lease's row on PostgreSQL; everybody takes it first, so two workers cannot wait for each other."""
+        if self._db.dialect.name != "sqlite":
+            self.lease(account_id)
+
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
         self._upsert(LEASES, ("account_id",), to_row(lease))

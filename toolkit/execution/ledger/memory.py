@@ -171,6 +171,9 @@ class MemoryTransaction:
         """Return the lease."""
         return self._s.leases.get(account_id)
 
+    def lock_account(self, account_id: UUID) -> None:
+        """Do nothing: there is one writer at a time."""
+
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
         self._set(self._s.leases, lease.account_id, lease)

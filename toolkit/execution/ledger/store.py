@@ -69,6 +69,9 @@ class LeaseTable(Protocol):
     def lease(self, account_id: UUID) -> LeaseRecord | None:
         """Return the lease, locked against other writers until this transaction ends."""
 
+    def lock_account(self, account_id: UUID) -> None:
+        """Let other writers of the account wait until this transaction ends, where the database does not do so anyway."""
+
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
 

@@ -88,7 +88,7 @@ class BookSync:
     def _book(self, fresh: Sequence[PlatformDeal], book: Book | None, until: datetime) -> SyncReport:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             tags = {d.tag_text for d in fresh if d.tag_text}
             owners = work.intents_by_tag(c.account_id, tags, {d.magic for d in fresh if d.magic})
             changes, foreign = book_deals(work, fresh, owners, account_id=c.account_id, seen_at=now)

@@ -115,7 +115,7 @@ def _one_round(
     service.reconcile()
     book = service.platform.book()
     stamp = f"{service.clock.now().isoformat()}:{number}"
-    with service.store.begin(service.principal) as work:
+    with service.context.writing() as work:
         trades = {t.position_id: t for t in work.open_trades(service.account_id)}
         tags = {o.tag_text for o in book.orders if o.tag_text}
         mine = {i.client_tag: i for i in work.intents_by_tag(service.account_id, tags)}

@@ -57,7 +57,7 @@ class ProtectionGuard:
     def _confirm(self, intent: IntentRecord, bare: set[str]) -> None:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             fresh = c.fresh(work, intent.intent_id)
             open_ids = {t.position_id for t in work.trades_of_intent(intent.intent_id) if t.status == "open"}
             if fresh.state is not IntentState.PROTECTION_PENDING or open_ids & bare:
@@ -70,7 +70,7 @@ class ProtectionGuard:
     def _close(self, trade: TradeRecord, waited: float) -> UUID | None:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             last_id = self._last_close.get(trade.position_id)
             last = None if last_id is None else work.intent(last_id)
             if last is not None and last.state in (BARRIER_STATES | UNRESOLVED_STATES):

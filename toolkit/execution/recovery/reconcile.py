@@ -99,7 +99,7 @@ class Reconciler:
             account = work.account(c.account_id)
         if account is None or not account_guards_from_json(account.guards_json).counts_money:
             return
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             mark_account_day(work, account, book.account.equity, now, c.day_end)
             work.commit()
         self._marked_until = day_span(now, c.day_end)[1]
@@ -108,7 +108,7 @@ class Reconciler:
         """Move on what a worker left half-way; the account's lease is ours, so nobody else is sending."""
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             c.lease.check(work, 0)
             for intent in work.intents_in(c.account_id, [IntentState.CLAIMED, IntentState.SENDING]):
                 if intent.state is IntentState.CLAIMED or self._never_received(intent):
@@ -141,7 +141,7 @@ class Reconciler:
     def _conclude(self, intent: IntentRecord, book: Book, history: History, report: ReconcileReport) -> None:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             fresh = c.fresh(work, intent.intent_id)
             if fresh.version != intent.version:
                 return  # booked by the history read of this pass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -73,6 +74,13 @@ class ServiceContext:
     day_end: str
     failpoint: Callable[[str], None]
     watch: ServiceWatch
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """Open a writing transaction that other writers of the account wait for from its start."""
+        with self.store.begin(self.principal) as work:
+            work.lock_account(self.account_id)
+            yield work
 
     def fresh(self, work: Transaction, intent_id: UUID) -> IntentRecord:
         """Return an intent as it is inside this transaction."""

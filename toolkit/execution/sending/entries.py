@@ -73,7 +73,7 @@ class Entries:
         outbox_id: int | None,
     ) -> tuple[IntentRecord, EntryPlan | NeedsRates | None]:
         c = self._c
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             lease = c.lease.check(work, c.policy.send_budget_seconds)
             fresh = c.fresh(work, intent.intent_id)
             if fresh.state is not IntentState.NEW:

@@ -53,7 +53,7 @@ class Exits:
     ) -> tuple[IntentRecord, ExitPlan | None]:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             lease = c.lease.check(work, c.policy.send_budget_seconds)
             fresh = c.fresh(work, intent.intent_id)
             if fresh.state is not IntentState.NEW:

@@ -40,7 +40,7 @@ def expire_overdue(c: ServiceContext, limit: int) -> list[UUID]:
     c.lease.ensure(c.policy.send_budget_seconds)
     expired: list[UUID] = []
     now = c.clock.now()
-    with c.store.begin(c.principal) as work:
+    with c.writing() as work:
         c.lease.check(work, 0)
         for intent, code, message in doomed:
             fresh = c.fresh(work, intent.intent_id)

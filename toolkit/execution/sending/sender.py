@@ -80,7 +80,7 @@ class Sender:
     ) -> tuple[IntentRecord, float]:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             lease = c.lease.check(work, c.policy.send_budget_seconds)
             sending = move(
                 work,
@@ -130,7 +130,7 @@ class Sender:
     def _not_sent(self, intent: IntentRecord, why: str, outbox_id: int | None) -> IntentRecord:
         c = self._c
         now = c.clock.now()
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             fresh = c.fresh(work, intent.intent_id)
             if (fresh.state, fresh.token) != (IntentState.SENDING, intent.token):
                 return fresh
@@ -184,7 +184,7 @@ class Sender:
         now = c.clock.now()
         market_time = self._market_time(intent)
         state = state_after(intent.action, answer, deals_seen=bool(deals))
-        with c.store.begin(c.principal) as work:
+        with c.writing() as work:
             # Platform events first: what was seen is kept even when the state belongs to somebody else by now.
             changes, _ = book_deals(work, deals or (), [intent], account_id=c.account_id, seen_at=now)
             if answer.order_id is not None:
