@@ -19,6 +19,7 @@ from toolkit.bootstrap import build
 from toolkit.errors import RunError, must_be
 from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ledger.records import IntentRecord
+from toolkit.execution.recovery.kill_switch import FlattenReport
 from toolkit.live import live_runs
 from toolkit.live import versions as _versions
 from toolkit.live.engine import Engine
@@ -29,6 +30,8 @@ from toolkit.live.outside.ai import AiRules, AiSignal
 from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.promotion import promote as _promote
 from toolkit.live.run_handle import LiveRunHandle
+from toolkit.live.safety import guards as safety
+from toolkit.live.safety.flatten import halt_and_flatten
 from toolkit.live.versions import VersionDifference
 from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.market import Bars
@@ -36,10 +39,12 @@ from toolkit.research.backtest import model_trades
 from toolkit.research.comparison import TradeRecord, normalise_all
 from toolkit.research.sea_trial import sea_trial as _sea_trial
 from toolkit.research.trial_report import TrialReport
+from toolkit.risk.account_guards import AccountGuards
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.records import TripRow
 from toolkit.store.runs import Runs, VersionRecord, trades_of
 from toolkit.strategy.spec import StrategySpec
 
@@ -273,16 +278,64 @@ def runs() -> list[LiveRunHandle]:
     return [LiveRunHandle(engine, r.live_run_id, _threads.get(r.live_run_id), model_trades) for r in found]
 
 
-def halt(account: str, reason: str = "halted by hand") -> None:
-    """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
+def halt(
+    account: str, reason: str = "halted by hand", *, flatten: bool = False, timeout_seconds: float = 60.0
+) -> FlattenReport | None:
+    """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do.
+
+    Parameters
+    ----------
+    flatten
+        Also close every position and cancel every order of ours, again and again until the platform says that nothing of
+        ours is left, or the time is over.
+
+    Returns
+    -------
+    FlattenReport or None
+        With ``flatten``: what was closed, and what remains.
+    """
     engine = default_engine()
-    live_runs.halt_account(engine, engine.principal, _account_id(engine, account), reason=reason)
+    account_id = _account_id(engine, account)
+    if flatten:
+        return halt_and_flatten(engine, engine.principal, account_id, reason=reason, timeout_seconds=timeout_seconds)
+    live_runs.halt_account(engine, engine.principal, account_id, reason=reason)
+    return None
 
 
 def resume(account: str) -> None:
     """Release an account's kill switch."""
     engine = default_engine()
     live_runs.resume_account(engine, engine.principal, _account_id(engine, account))
+
+
+def account_guards(account: str) -> AccountGuards:
+    """Return the guards of an account."""
+    engine = default_engine()
+    return safety.account_guards(engine, engine.principal, _account_id(engine, account))
+
+
+def set_account_guards(account: str, guards: AccountGuards) -> None:
+    """Replace the guards of an account of yours; they hold beside those of every run, from the next entry on."""
+    engine = default_engine()
+    safety.set_account_guards(engine, engine.principal, _account_id(engine, account), guards)
+
+
+def guardrail_trips(account: str | None = None, *, active: bool = True) -> list[TripRow]:
+    """Return guardrail trips, newest first: with ``active`` those that go on denying entries, else every denial."""
+    engine = default_engine()
+    account_id = None if account is None else _account_id(engine, account)
+    return safety.guardrail_trips(engine, engine.principal, account_id=account_id, active=active)
+
+
+def reset_guardrail(account: str, rule: str | None = None, *, run: UUID | str | None = None) -> int:
+    """Lift trips of an account that hold on, audited; return how many. See `toolkit.live.safety.guards.reset_trips`."""
+    engine = default_engine()
+    live_run_id = None
+    if run is not None:
+        with engine.work(write=False) as work:
+            live_run_id = Runs(work.connection, engine.principal).find(str(run)).live_run_id
+    account_id = _account_id(engine, account)
+    return len(safety.reset_trips(engine, engine.principal, account_id, rule=rule, live_run_id=live_run_id))
 
 
 def _account_id(engine: Engine, name: str) -> UUID:

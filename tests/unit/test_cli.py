@@ -111,3 +111,30 @@ def test_doctor_checks_the_database_and_its_audit_chain(seatrial: Callable[..., 
     """A fresh installation passes."""
     said = seatrial("doctor")
     assert "audit chain intact" in said and "FAIL" not in said
+
+
+def test_limits_of_an_account_from_the_command_line(seatrial: Callable[..., str]) -> None:
+    """Set, added to, shown, taken away; nothing has tripped yet."""
+    seatrial("account", "paper", "p1")
+    assert "no limits of its own" in seatrial("guards", "show", "p1")
+    said = seatrial(
+        "guards", "set", "p1", "--limit", "daily_loss_percent=2", "--limit", "trading_hours=Mon-Fri 08:00-20:00"
+    )
+    assert "daily_loss_percent 2" in said
+    seatrial("guards", "set", "p1", "--limit", "orders_per_minute=10", "--limit", "trading_hours=")
+    assert json.loads(seatrial("guards", "show", "p1", "--json")) == {
+        "daily_loss_percent": "2",
+        "orders_per_minute": 10,
+    }
+    assert "no limits" in seatrial("guards", "set", "p1", "--clear")
+    assert "no guardrail holds" in seatrial("guards", "trips")
+    with pytest.raises(ToolkitError, match="in force to be reset"):
+        seatrial("guards", "reset", "p1")
+    with pytest.raises(ToolkitError, match="known"):
+        seatrial("guards", "set", "p1", "--limit", "moon_phase=3")
+
+
+def test_halt_with_flatten_from_the_command_line(seatrial: Callable[..., str]) -> None:
+    """An account without positions is flat at once, and says so."""
+    seatrial("account", "paper", "p1")
+    assert "flat: nothing of ours" in seatrial("halt", "p1", "--flatten")

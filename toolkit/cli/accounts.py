@@ -19,16 +19,30 @@ def halt(
     name: Name,
     home: Home = None,
     reason: Annotated[str, typer.Option(help="Kept in the audit trail.")] = "halted by hand",
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Also close what is ours, until the platform says that nothing is left.")
+    ] = False,
+    timeout: Annotated[int, typer.Option(help="How many seconds flattening may take.", min=1)] = 60,
 ) -> None:
     """Throw an account's kill switch: no entry of any run leaves until it is resumed; exits still do."""
     from toolkit.live import live_runs
+    from toolkit.live.safety.flatten import halt_and_flatten
     from toolkit.store.accounts import Accounts
 
     with engine_of(home) as engine:
         with engine.work(write=False) as work:
             account = Accounts(work.connection, engine.principal).find(name)
-        live_runs.halt_account(engine, engine.principal, account.account_id, reason=reason)
+        if flatten:
+            report = halt_and_flatten(
+                engine, engine.principal, account.account_id, reason=reason, timeout_seconds=timeout
+            )
+        else:
+            live_runs.halt_account(engine, engine.principal, account.account_id, reason=reason)
         out.print(f"{account.name} is halted: {reason}", markup=False)
+        if flatten:
+            out.print(str(report), markup=False)
+    if flatten and not report.flat:
+        raise typer.Exit(1)
 
 
 def resume(name: Name, home: Home = None) -> None:

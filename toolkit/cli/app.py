@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, metatrader5, review, runs, service, upkeep, users, versions
+from toolkit.cli import accounts, bus, demo, guards, metatrader5, review, runs, service, upkeep, users, versions
 
 app = typer.Typer(
     name="seatrial",
@@ -53,6 +53,7 @@ app.command("mt5-agent")(metatrader5.agent)
 app.command("watch")(upkeep.watch)
 app.command("alerts")(upkeep.alerts)
 app.add_typer(accounts.app, name="account")
+app.add_typer(guards.app, name="guards")
 app.add_typer(users.app, name="user")
 app.add_typer(versions.app, name="version")
 app.add_typer(upkeep.db_app, name="db")

@@ -276,8 +276,8 @@ class GuardCheck:
         if mark is None:
             capital = 0 if scope.run is None else to_minor(scope.run.capital, self._account.currency)
             return capital, capital
-        currency = self._account.currency
-        return to_minor(mark.base_equity, currency), to_minor(mark.peak_equity, currency)
+        base, peak = (to_minor(m, self._account.currency) for m in (mark.base_equity, mark.peak_equity))
+        return base, peak or scope.equity  # a peak of 0: somebody reset the drawdown, it begins anew tomorrow
 
     def _losses(self, scope: _Scope) -> int:
         """Count losing trades in a row, the last first, among those closed on the platform's present day."""

@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from toolkit.errors import Forbidden, IllegalTransition, NotFound, PlatformError
-from toolkit.execution.idempotency import ai_key, signal_fingerprint
-from toolkit.execution.intents import Action, IntentState
+from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
-from toolkit.execution.ledger.store import Transaction
-from toolkit.execution.ledger.submit import make_intent, move, submit
-from toolkit.execution.ports import PlatformOrder
+from toolkit.execution.ledger.submit import move
 from toolkit.execution.principal import Principal
-from toolkit.execution.recovery.protection import submit_close
-from toolkit.execution.request import CancelRequest, RequestMetadata
+from toolkit.execution.recovery.closing import submit_cancel, submit_close
 from toolkit.execution.trade_service import TradeService
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FlattenReport:
     """What flattening reached.
 
@@ -36,6 +32,18 @@ class FlattenReport:
     closed: tuple[str, ...]
     cancelled: tuple[str, ...]
     remaining: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return it in words, one thing a line."""
+        lines = [
+            "flat: nothing of ours is open or working" if self.flat else "NOT flat yet: call it again, or look at it"
+        ]
+        lines += [f"closed     position {name}" for name in self.closed]
+        lines += [f"cancelled  order {name}" for name in self.cancelled]
+        lines += [f"remains    {words}" for words in self.remaining]
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def halt(service: TradeService, principal: Principal, reason: str) -> None:
@@ -119,17 +127,19 @@ def _one_round(
         trades = {t.position_id: t for t in work.open_trades(service.account_id)}
         tags = {o.tag_text for o in book.orders if o.tag_text}
         mine = {i.client_tag: i for i in work.intents_by_tag(service.account_id, tags)}
+        now = service.clock.now()
         closes = [
-            (p.position_id, submit_close(service.context, work, trades[p.position_id], source="flatten", signal_id=stamp,
-                                         reason="flatten"))
+            (p.position_id, submit_close(work, trades[p.position_id], principal=service.principal, now=now,
+                                         source="flatten", signal_id=stamp, reason="flatten"))
             for p in book.positions
             if p.position_id in trades
         ]  # fmt: skip
         cancels = [
-            (o.order_id, _submit_cancel(service, work, o, mine[o.tag_text], stamp))
+            (o.order_id, submit_cancel(work, mine[o.tag_text], o.order_id, principal=service.principal, now=now,
+                                       signal_id=stamp))
             for o in book.orders
             if o.tag_text in mine
-        ]
+        ]  # fmt: skip
         work.commit()
     for name, intent_id in cancels:
         if service.execute(intent_id).state is IntentState.FILLED:
@@ -143,34 +153,6 @@ def _one_round(
     words = [f"{p.side.value} {p.lots:f} {p.symbol} position {p.position_id}" for p in after.positions]
     words += [f"{o.side.value} {o.lots:f} {o.symbol} order {o.order_id}" for o in after.orders]
     return len(ours) + len(working), words
-
-
-def _submit_cancel(
-    service: TradeService, work: Transaction, order: PlatformOrder, owner: IntentRecord, stamp: str
-) -> UUID:
-    key = ai_key(
-        account_id=service.account_id,
-        source="seatrial:flatten",
-        signal_id=f"{stamp}:{order.order_id}",
-        action=Action.CANCEL_ORDER.value,
-    )
-    request = CancelRequest(
-        account_id=service.account_id,
-        symbol=order.symbol,
-        direction=order.side,
-        order_id=order.order_id,
-        metadata=RequestMetadata(live_run_id=owner.live_run_id, signal_id="flatten", reason="flatten"),
-        idempotency_key=key,
-    )
-    intent = make_intent(
-        request,
-        action=Action.CANCEL_ORDER,
-        key=key,
-        fingerprint=signal_fingerprint("seatrial:flatten", {"order": order.order_id}),
-        principal=service.principal,
-        now=service.clock.now(),
-    )
-    return submit(work, intent, service.principal).intent.intent_id
 
 
 def release(service: TradeService, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:

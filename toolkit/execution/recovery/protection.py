@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
-from toolkit.execution.idempotency import ai_key, signal_fingerprint
-from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, Action, IntentState
+from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, IntentState
 from toolkit.execution.ledger.records import IntentRecord, TradeRecord
-from toolkit.execution.ledger.store import Transaction
-from toolkit.execution.ledger.submit import make_intent, move, submit
+from toolkit.execution.ledger.submit import move
 from toolkit.execution.ports import Book
-from toolkit.execution.request import CloseRequest, RequestMetadata
+from toolkit.execution.recovery.closing import submit_close
 from toolkit.execution.sending.context import ServiceContext
 
 
@@ -76,41 +74,12 @@ class ProtectionGuard:
             if last is not None and last.state in (BARRIER_STATES | UNRESOLVED_STATES):
                 return None  # one is on its way
             signal_id = now.isoformat()
-            close_id = submit_close(c, work, trade, source="protection", signal_id=signal_id, reason="flatten")
+            close_id = submit_close(
+                work, trade, principal=c.principal, now=now, source="protection", signal_id=signal_id, reason="flatten"
+            )
             entry = c.fresh(work, trade.intent_id)
             detail = f"position {trade.position_id} is without a stop for {waited:.0f} s: closing it"
             c.tell(work, entry, "protection_closed", detail, "error", None, now)
             work.commit()
         self._last_close[trade.position_id] = close_id
         return close_id
-
-
-def submit_close(
-    c: ServiceContext, work: Transaction, trade: TradeRecord, *, source: str, signal_id: str, reason: str
-) -> UUID:
-    """Put a close of one of our trades into the store, made by the service itself; return the intent's id."""
-    fingerprint = signal_fingerprint(f"seatrial:{source}", {"position": trade.position_id})
-    key = ai_key(
-        account_id=c.account_id,
-        source=f"seatrial:{source}",
-        signal_id=f"{signal_id}:{trade.position_id}",
-        action=Action.CLOSE_POSITION.value,
-    )
-    request = CloseRequest(
-        account_id=c.account_id,
-        symbol=trade.symbol,
-        direction=trade.side,
-        position_id=trade.position_id,
-        metadata=RequestMetadata(live_run_id=trade.live_run_id, signal_id=source, reason=reason),
-        idempotency_key=key,
-    )
-    intent = make_intent(
-        request,
-        action=Action.CLOSE_POSITION,
-        key=key,
-        fingerprint=fingerprint,
-        principal=c.principal,
-        now=c.clock.now(),
-        terms={"reason": reason},
-    )
-    return submit(work, intent, c.principal).intent.intent_id
