@@ -14,7 +14,8 @@ from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.registry import STEPS, Step, get_step
 
 HOLDS = ("hold", "hold_logic")
-AVERAGES = ("ema", "wilder")  # one arithmetic, two weights
+AVERAGES = ("ema", "wilder", "rsi")  # each bar waits for the last: side by side they hardly cost more than one
+WINDOWS = ("sma", "std")
 CROSSINGS = ("crossed_above", "crossed_below")
 
 
@@ -35,6 +36,25 @@ class Shape:
     step: Step | None
     columns: tuple[int, ...]
     settings: tuple[int, ...]
+
+
+class Band(NamedTuple):
+    """A mean with lines some deviations above and below it: node numbers, ``factor`` being the scalar."""
+
+    mean: int
+    deviation: int
+    width: int
+    factor: int
+    upper: int
+    lower: int
+
+
+class Order(NamedTuple):
+    """How columns are computed: one after the other, or with others in one pass."""
+
+    columns: tuple[int, ...]
+    together: dict[int, tuple[int, ...]]
+    bands: dict[int, Band]
 
 
 @dataclass(frozen=True)
@@ -77,34 +97,71 @@ class Graph:
         """The higher timeframes that are read, sorted."""
         return tuple(sorted({shape.clock for shape in self.shapes if shape.clock}))
 
-    def order(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], dict[int, tuple[int, ...]]]:
-        """Return the columns to compute for ``wanted``, in order, and for some of them those that go in one pass.
+    def order(self, wanted: tuple[int, ...], *, alone: bool = False) -> Order:
+        """Return the columns to compute for ``wanted``, in order, and those of them that go in one pass.
 
-        Averages that do not depend on each other stand side by side, and so do the two directions of a crossing.
+        Averages that do not depend on each other stand side by side, and so do the two directions of a crossing, and mean
+        and deviation of one window. ``alone`` says that no other run shares the columns: then a band around a mean comes
+        with it, and what only the band reads is not kept.
         """
-        found = self._orders.get(wanted)
+        key = (wanted, alone)
+        found = self._orders.get(key)
         if found is None:
-            found = self._orders[wanted] = self._ordered(wanted)
+            found = self._orders[key] = self._ordered(wanted, alone)
         return found
 
     @cached_property
-    def _orders(self) -> dict[tuple[int, ...], tuple[tuple[int, ...], dict[int, tuple[int, ...]]]]:
+    def _orders(self) -> dict[tuple[tuple[int, ...], bool], Order]:
         return {}
 
-    def _ordered(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], dict[int, tuple[int, ...]]]:
+    def _ordered(self, wanted: tuple[int, ...], alone: bool) -> Order:
         needed = self.needed(wanted)
         depth: list[int] = []
         alike: dict[tuple[Any, ...], list[int]] = {}
         for index, (node, shape) in enumerate(zip(self.nodes, self.shapes, strict=True)):
             own = node.op in AVERAGES and not shape.scalar
             depth.append(max((depth[c] for c in shape.columns), default=0) + own)
-            if needed[index] and own:
+            if not needed[index] or shape.scalar:
+                continue
+            if own:
                 alike.setdefault(("average", shape.clock, depth[index]), []).append(index)
-            elif needed[index] and node.op in CROSSINGS and not shape.scalar:
+            elif node.op in CROSSINGS:
                 alike.setdefault(("crossing", shape.columns), []).append(index)
+            elif node.op in WINDOWS:
+                alike.setdefault(("window", shape.columns, shape.settings), []).append(index)
         ranked = sorted((depth[i], node.op not in AVERAGES, i) for i, node in enumerate(self.nodes))
-        order = tuple(i for _, _, i in ranked if needed[i] and not self.shapes[i].scalar)
-        return order, {i: tuple(group) for group in alike.values() if len(group) > 1 for i in group}
+        columns = [i for _, _, i in ranked if needed[i] and not self.shapes[i].scalar]
+        together = {i: tuple(group) for group in alike.values() if len(group) > 1 for i in group}
+        bands: dict[int, Band] = {}
+        if alone:
+            for group in alike.values():
+                band = self._band(group, columns, wanted) if len(group) == 2 else None
+                if band is not None:
+                    bands[band.mean] = band
+                    together[band.mean] = (band.mean,)
+                    columns = [i for i in columns if i not in (band.deviation, band.width)]
+        return Order(tuple(columns), together, bands)
+
+    def _band(self, pair: list[int], columns: list[int], wanted: tuple[int, ...]) -> Band | None:
+        """Return the band made of a mean and a deviation, if nothing else reads the deviation."""
+        if self.nodes[pair[0]].op not in WINDOWS:
+            return None
+        mean, deviation = sorted(pair, key=lambda i: WINDOWS.index(self.nodes[i].op))
+
+        def readers(index: int) -> list[int]:
+            return [i for i in columns if index in self.shapes[i].columns]
+
+        widths = readers(deviation)
+        if len(widths) != 1 or {deviation, widths[0]} & set(wanted):
+            return None
+        width = widths[0]
+        factors = [c for c in self.shapes[width].columns if c != deviation]
+        if self.nodes[width].op != "mul" or len(factors) != 1 or not self.shapes[factors[0]].scalar:
+            return None
+        edges = {self.nodes[i].op: i for i in readers(width) if self.shapes[i].columns == (mean, width)}
+        if set(edges) != {"add", "sub"} or len(readers(width)) != 2:
+            return None
+        return Band(mean, deviation, width, factors[0], edges["add"], edges["sub"])
 
     def needed(self, roots: Iterable[int]) -> list[bool]:
         """Return, per node, whether one of the roots depends on it."""

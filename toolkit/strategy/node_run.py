@@ -12,7 +12,7 @@ from toolkit.risk.rounding import points_from_distance, stop_points_from_distanc
 from toolkit.strategy import kernels
 from toolkit.strategy.cache import KINDS, ColumnCache
 from toolkit.strategy.expressions import BASE
-from toolkit.strategy.graph import CROSSINGS
+from toolkit.strategy.graph import AVERAGES, CROSSINGS, WINDOWS
 from toolkit.strategy.packing import col_points, col_stop_points
 from toolkit.strategy.plan import Binding
 from toolkit.strategy.sets import BoundSet
@@ -52,17 +52,17 @@ class NodeRun:
         self.keys = store.keys(spec.graph, binding, states is not None) if bound is None else bound.keys
         self.columns: dict[int, Column] = {}
         kept = tuple(wanted)
-        self.order, self.lanes = self.graph.order(kept)
+        self.order = self.graph.order(kept, alone=not store.shared and states is None and kernels.available())
         # a caller's own columns are given back after their last reader; shared ones live by the store's counts
         left = self._readers(kept) if not store.shared and states is None else None
-        for index in self.order:
+        for index in self.order.columns:
             self._compute(index)
             if left is not None:
                 self._give_back(self.graph.shapes[index].columns, left)
 
     def _readers(self, kept: tuple[int, ...]) -> dict[int, int]:
         left: dict[int, int] = {}
-        for index in self.order:
+        for index in self.order.columns:
             for child in self.graph.shapes[index].columns:
                 left[self.keys[child]] = left.get(self.keys[child], 0) + 1
         for index in kept:
@@ -123,46 +123,81 @@ class NodeRun:
 
     def _compute(self, index: int) -> None:
         found = self.store.get(self.keys[index])
-        if found is None:
-            together = [index]
-            if index in self.lanes and kernels.available():
-                together = [i for i in self.lanes[index] if i == index or self.store.get(self.keys[i]) is None]
-            if len({self.keys[i] for i in together}) == len(together) > 1:
-                self._together(together)
-                found = self.columns[index]
-            else:
-                found = self._fresh(index)
-                self.store.put(self.keys[index], found, made=self._made(index))
-        self.columns[index] = found
+        if found is not None:
+            self.columns[index] = found
+        elif index in self.order.together and kernels.available():
+            self._pass([i for i in self.order.together[index] if i == index or self.store.get(self.keys[i]) is None])
+        else:
+            self._alone(index)
+
+    def _alone(self, index: int) -> None:
+        self.columns[index] = self._fresh(index)
+        self.store.put(self.keys[index], self.columns[index], made=self._made(index))
 
     def _made(self, index: int) -> bool:
         shape = self.graph.shapes[index]
         return shape.step is not None and not shape.clock
 
-    def _together(self, indexes: list[int]) -> None:
-        """Compute nodes of one arithmetic in one pass, as many at a time as there is a kernel for."""
+    def _pass(self, indexes: list[int]) -> None:
+        """Compute nodes of one kind in one pass, as many at a time as there is a kernel for."""
+        op = self.graph.nodes[indexes[0]].op
+        indexes = list({self.keys[i]: i for i in indexes}.values())
+        if op in AVERAGES:
+            self._averages(indexes)
+        elif op in WINDOWS and (len(indexes) == 2 or indexes[0] in self.order.bands):
+            self._window(indexes)
+        elif op in CROSSINGS and len(indexes) == 2:
+            self._crossings(indexes)
+        else:
+            self._alone(indexes[0])
+
+    def _out(self, index: int) -> Column:
+        shape = self.graph.shapes[index]
+        column = self.store.buffer(shape.kind, shape.clock)
+        self.columns[index] = column
+        self.store.put(self.keys[index], column, made=self._made(index))
+        return column
+
+    def _averages(self, indexes: list[int]) -> None:
         graph = self.graph
-        crossing = graph.nodes[indexes[0]].op in CROSSINGS
-        if crossing:
-            indexes = sorted(indexes, key=lambda i: CROSSINGS.index(graph.nodes[i].op))
-        while indexes:
-            lanes = 2 if crossing else next((n for n in kernels.LANES if n <= len(indexes)), 1)
-            if lanes == 1:
-                self.columns[indexes[0]] = self._fresh(indexes[0])
-                self.store.put(self.keys[indexes[0]], self.columns[indexes[0]], made=self._made(indexes[0]))
-                return
-            taken, indexes = indexes[:lanes], indexes[lanes:]
+        strengths = [i for i in indexes if graph.nodes[i].op == "rsi"]
+        averages = [i for i in indexes if i not in strengths]
+        while averages or strengths:
+            mixes = [m for m in kernels.MIXES if m[0] <= len(averages) and m[1] <= len(strengths)]
+            if not mixes:
+                self._alone((averages or strengths).pop())
+                continue
+            a, r = mixes[0]
+            taken, averages, strengths = averages[:a] + strengths[:r], averages[a:], strengths[r:]
             arguments: list[Any] = []
             for index in taken:
                 shape = graph.shapes[index]
-                inputs = [] if crossing and index != taken[0] else [self.column(c, shape.clock) for c in shape.columns]
-                state, _ = self._state(index)
-                out = self.store.buffer(shape.step.out if shape.step is not None else "f8", shape.clock)
-                arguments += [*inputs, *self.binding.bound[index], state, out]
-                self.columns[index] = out
-            kernels.get_lanes("crossings" if crossing else "average", lanes)(*arguments)
-            for index in taken:
-                self.store.put(self.keys[index], self.columns[index], made=self._made(index))
+                source = self.column(shape.columns[0], shape.clock)
+                arguments += [source, *self.binding.bound[index], self._state(index)[0], self._out(index)]
+            kernels.get_lanes(f"averages_{a}_{r}")(*arguments)
+
+    def _crossings(self, indexes: list[int]) -> None:
+        above, below = sorted(indexes, key=lambda i: CROSSINGS.index(self.graph.nodes[i].op))
+        shape = self.graph.shapes[above]
+        inputs = [self.column(c, shape.clock) for c in shape.columns]
+        states = self._state(above)[0], self._state(below)[0]
+        kernels.get_lanes("crossings_2")(*inputs, states[0], self._out(above), states[1], self._out(below))
+
+    def _window(self, indexes: list[int]) -> None:
+        """Mean and deviation of one window, or a mean with the band around it."""
+        graph, nothing = self.graph, np.empty(0)
+        band = self.order.bands.get(indexes[0]) if len(indexes) == 1 else None
+        if band is None:
+            mean, deviation = sorted(indexes, key=lambda i: WINDOWS.index(graph.nodes[i].op))
+            factor, upper, lower = 0.0, nothing, nothing
+        else:
+            mean, deviation = band.mean, band.deviation
+            factor, upper, lower = self.binding.scalars[band.factor], self._out(band.upper), self._out(band.lower)
+        shape = graph.shapes[mean]
+        inputs = [self.column(c, shape.clock) for c in shape.columns]
+        states = (*self._state(mean), self._out(mean), *self._state(deviation))
+        spread = nothing if band is not None else self._out(deviation)
+        kernels.get_lanes("window")(*inputs, *self.binding.bound[deviation], factor, *states, spread, upper, lower)
 
     def _state(self, index: int) -> tuple[Column, Column]:
         if self.states is not None:
