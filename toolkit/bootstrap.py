@@ -147,7 +147,25 @@ def open_metatrader5_session(account: AccountRecord, settings: Settings) -> Trad
     )
 
 
-_PLATFORMS: dict[str, OpenPlatform] = {"simulated": open_paper_venue, "metatrader5": open_metatrader5_session}
+def open_ctrader_session(account: AccountRecord, settings: Settings) -> TradingPlatform:
+    """Open the session of a cTrader account; needs the extra ``ctrader``."""
+    from toolkit.platforms.ctrader.opening import open_ctrader
+
+    return open_ctrader(
+        login=account.login,
+        server=account.server,
+        environment=account.environment,
+        secret_ref=account.secret_ref,
+        settings=account.settings.get("ctrader", {}),
+        locks=settings.home / "locks",
+    )
+
+
+_PLATFORMS: dict[str, OpenPlatform] = {
+    "simulated": open_paper_venue,
+    "metatrader5": open_metatrader5_session,
+    "ctrader": open_ctrader_session,
+}
 
 
 class _Desks:

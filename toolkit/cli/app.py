@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, demo, guards, metatrader5, review, runs, service, upkeep, users, versions
+from toolkit.cli import accounts, bus, ctrader, demo, guards, metatrader5, review, runs, service, upkeep, users, versions
 
 app = typer.Typer(
     name="seatrial",
@@ -52,6 +52,8 @@ app.command("doctor")(service.doctor)
 app.command("mt5-agent")(metatrader5.agent)
 app.command("watch")(upkeep.watch)
 app.command("alerts")(upkeep.alerts)
+accounts.app.command("grant")(ctrader.grant)
+app.add_typer(ctrader.simulate_app, name="simulate")
 app.add_typer(accounts.app, name="account")
 app.add_typer(guards.app, name="guards")
 app.add_typer(users.app, name="user")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,14 +24,22 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def check_account(
-    home: Path | None, account: str | None, symbols: list[str], *, trade_minimum: bool, as_json: bool
+    home: Path | None,
+    account: str | None,
+    symbols: list[str],
+    *,
+    trade_minimum: bool,
+    as_json: bool,
+    platform: str = "metatrader5",
 ) -> bool:
     """Look an account over, and rehearse on it if asked; return whether nothing failed.
 
     ``account`` names an account of the data folder; without one the SEATRIAL_DEMO_* variables do.
     """
     settings = settings_for(home)
-    record = demo_account_of_environment() if account is None else _stored(home, account)
+    if account is None and platform != "metatrader5":
+        raise BadInput(must_be("--account", "the name of an account", "missing", "see `seatrial account list`"))
+    record = demo_account_of_environment() if account is None else _stored(home, account, platform)
     found = look_over(settings, record, tuple(symbols))
     if trade_minimum:
         if any(f.level == "fail" for f in found):
@@ -41,13 +50,13 @@ def check_account(
     return all(f.level != "fail" for f in found)
 
 
-def _stored(home: Path | None, name: str) -> AccountRecord:
+def _stored(home: Path | None, name: str, platform: str) -> AccountRecord:
     from toolkit.store.accounts import Accounts
 
     with engine_of(home) as engine, engine.work(write=False) as work:
         record = Accounts(work.connection, engine.principal).find(name)
-    if record.platform != "metatrader5":
-        raise BadInput(must_be("account", "on MetaTrader 5", f"{name} on {record.platform}", "name another account"))
+    if record.platform != platform:
+        raise BadInput(must_be("account", f"on {platform}", f"{name} on {record.platform}", "name another account"))
     return record
 
 
@@ -82,11 +91,9 @@ def demo_account_of_environment() -> AccountRecord:
 
 def look_over(settings: Settings, account: AccountRecord, symbols: tuple[str, ...]) -> list[Finding]:
     """Open the account's session, look at it, close it again; nothing is traded."""
-    from toolkit.bootstrap import open_metatrader5_session
-    from toolkit.platforms.metatrader5.doctor import not_reached
-
+    opened, not_reached = _ways(account.platform)
     try:
-        session: Any = open_metatrader5_session(account, settings)
+        session: Any = opened(account, settings)
     except ToolkitError as error:
         return [Finding("account", "fail", str(error), f"seatrial account set {account.name} ...")]
     try:
@@ -98,17 +105,32 @@ def look_over(settings: Settings, account: AccountRecord, symbols: tuple[str, ..
         session.close()
 
 
+def _ways(platform: str) -> tuple[Callable[[AccountRecord, Settings], Any], Callable[[ToolkitError], Finding]]:
+    """Return how a platform's session is opened, and what to say when it cannot be."""
+    from toolkit import bootstrap
+
+    if platform == "ctrader":
+        from toolkit.platforms.ctrader import doctor as ctrader_doctor
+
+        return bootstrap.open_ctrader_session, ctrader_doctor.not_reached
+    from toolkit.platforms.metatrader5 import doctor as metatrader5_doctor
+
+    return bootstrap.open_metatrader5_session, metatrader5_doctor.not_reached
+
+
 def rehearse(settings: Settings, account: AccountRecord, symbol: str) -> list[Finding]:
     """Trade the smallest volume through a LiveRun in a data folder of its own; see `toolkit.live.opening.minimum_lot`."""
-    from toolkit.bootstrap import build, open_metatrader5_session
+    from toolkit.bootstrap import build
     from toolkit.cli.demo_strategy import EmaCross
     from toolkit.live.opening.minimum_lot import trade_minimum_lot
     from toolkit.strategy.spec import StrategySpec
 
+    opened, _ = _ways(account.platform)
+
     def build_in(folder: Path) -> Any:
         throw_away = Settings(home=folder, database_url="", gateway="local")  # type: ignore[arg-type]
         # the locks are those of the real data folder: a worker that holds the account keeps it
-        return build(throw_away, open_platform={"metatrader5": lambda row, _: open_metatrader5_session(row, settings)})
+        return build(throw_away, open_platform={account.platform: lambda row, _: opened(row, settings)})
 
     try:
         return trade_minimum_lot(build_in, replace(account), StrategySpec.from_strategy(EmaCross()), symbol)

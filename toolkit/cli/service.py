@@ -72,7 +72,7 @@ def serve_panel(home: Path | None, *, run: UUID | None = None, port: int = 5006)
 
 def doctor(
     home: Home = None,
-    platform: Annotated[str | None, typer.Option(help="mt5: look a terminal and its account over instead.")] = None,
+    platform: Annotated[str | None, typer.Option(help="mt5 or ctrader: look an account of it over instead.")] = None,
     account: Annotated[
         str | None, typer.Option(help="With --platform: the account; SEATRIAL_DEMO_* variables when left out.")
     ] = None,
@@ -90,9 +90,12 @@ def doctor(
         from toolkit.cli.metatrader5 import check_account
         from toolkit.errors import BadInput, must_be
 
-        if platform not in ("mt5", "metatrader5"):
-            raise BadInput(must_be("--platform", "mt5", repr(platform), "leave it out to check the installation"))
-        if not check_account(home, account, symbol or ["EURUSD"], trade_minimum=trade_min_lot, as_json=as_json):
+        kind = {"mt5": "metatrader5"}.get(platform, platform)
+        if kind not in ("metatrader5", "ctrader"):
+            remedy = "leave it out to check the installation"
+            raise BadInput(must_be("--platform", "mt5 or ctrader", repr(platform), remedy))
+        wanted = symbol or ["EURUSD"]
+        if not check_account(home, account, wanted, trade_minimum=trade_min_lot, as_json=as_json, platform=kind):
             raise typer.Exit(1)
         return
     from toolkit.live.watch.clocks import database_skew

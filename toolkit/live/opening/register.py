@@ -71,8 +71,11 @@ def register_account(
             )
         )
     options = checked_options(platform, settings or {})
-    if platform == "metatrader5" and not login.isdigit():
-        raise BadInput(must_be("login", "the account's number", repr(login), "copy it from the terminal's Navigator"))
+    if not login.isdigit():
+        raise BadInput(must_be("login", "the account's number", repr(login), "copy it from the platform"))
+    if platform == "ctrader" and secret_ref.startswith("env:"):
+        remedy = "tokens are renewed, so keep them where they can be written"
+        raise BadInput(must_be("secret_ref of a cTrader account", "file:/path or keyring:service/name", "env:", remedy))
     if environment == "real" and "practice" in options:
         raise BadInput(must_be("environment of a practice terminal", "'demo'", "'real'", "it has no real money"))
     with engine.work(who) as work:
@@ -112,6 +115,10 @@ def checked_options(platform: str, settings: Mapping[str, Any]) -> dict[str, Any
         )
     if platform == "metatrader5":
         check_metatrader5_settings(options)
+    elif platform == "ctrader":
+        from toolkit.platforms.ctrader.opening import check_ctrader_settings  # needs the extra
+
+        check_ctrader_settings(options)
     return options
 
 

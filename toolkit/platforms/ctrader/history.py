@@ -35,6 +35,8 @@ class Past:
     def read(self, since: datetime, until: datetime) -> History:
         """Return the orders that ended and the deals made within the span, both ends included."""
         begin, end = convert.stamp(since), convert.stamp(until)
+        # there is nothing before the account: the first read of all goes by weeks from there, not from 1970
+        begin = max(begin, self._session.trader.registrationTimestamp)
         orders = {o.orderId: o for o in self._orders(begin, end)}
         for order in orders.values():
             self._keep(order)

@@ -25,6 +25,8 @@ from toolkit.platforms.ctrader.history import Past
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import PORT, Session
 from toolkit.platforms.ctrader.tokens import CredentialStore
+from toolkit.platforms.file_lock import FileLock
+from toolkit.platforms.findings import Finding
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 #: How much time one request of bars may span, in milliseconds, by bar length (the server's limits).
 _SPANS = {60: 302_400_000, 300: 302_400_000, 900: 21_168_000_000, 1800: 21_168_000_000, 3600: 21_168_000_000,
           14_400: 31_622_400_000, 86_400: 31_622_400_000, 604_800: 158_112_000_000}  # fmt: skip
-_BACK = 64  # windows looked back at most for the first bars of a quiet symbol
+_BACK = 8  # windows looked back at most for the first bars of a quiet symbol: four weeks of minutes
 
 
 class CTraderPlatform:
@@ -57,6 +59,8 @@ class CTraderPlatform:
         How often the server may be asked in any second; the vendor allows 50 and 5.
     utc
         The clock of this machine; `now` is its time. The server's stamps are UTC.
+    lock
+        Held from `connect` to `close`, so that one process of this machine has the account's session.
 
     Notes
     -----
@@ -81,11 +85,13 @@ class CTraderPlatform:
         requests_per_second: int = 45,
         historical_per_second: int = 5,
         utc: Clock = SYSTEM,
+        lock: FileLock | None = None,
     ) -> None:
         if environment not in ("demo", "real"):
             raise BadInput(must_be("environment", "'demo' or 'real'", repr(environment), "name the account's kind"))
         self._login, self._environment = int(login), environment
         self._utc = utc
+        self._lock = lock
         self.session = Session(
             credentials,
             login=self._login,
@@ -120,12 +126,27 @@ class CTraderPlatform:
         PlatformUnavailable
             When the server cannot be reached.
         """
-        self.session.connect()
-        return self.book().account
+        if self._lock is not None:
+            self._lock.acquire()
+        try:
+            self.session.connect()
+            return self.book().account
+        except BaseException:
+            if self._lock is not None and not self.session.client.up:
+                self._lock.release()
+            raise
 
     def close(self) -> None:
         """End the session; stops and pending orders go on at the server. Safe to call twice."""
         self.session.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def examine(self, symbols: tuple[str, ...]) -> tuple[Finding, ...]:
+        """Look the connected session over; nothing is traded."""
+        from toolkit.platforms.ctrader.doctor import findings
+
+        return findings(self, symbols)
 
     def now(self) -> datetime:
         """Return the time in UTC."""

@@ -98,6 +98,7 @@ class Session:
         self._authorised = False
         self._guard = threading.RLock()
         self.account_id = 0
+        self.token_ends = ""
         self.trader = pb.ProtoOATrader()
         self._assets: dict[int, str] = {}
         self._lights: dict[str, pb.ProtoOALightSymbol] = {}
@@ -129,6 +130,7 @@ class Session:
 
     def _log_in(self) -> None:
         kept = self._store.load()
+        self.token_ends = kept.expires_at
         try:
             self.client.ask(
                 pb.ProtoOAApplicationAuthReq(clientId=kept.client_id, clientSecret=kept.client_secret),
@@ -193,6 +195,7 @@ class Session:
             ends = (self._utc.now() + timedelta(seconds=int(new.expiresIn))).isoformat()
             kept = replace(kept, access_token=new.accessToken, refresh_token=new.refreshToken, expires_at=ends)
             self._store.save(kept)
+            self.token_ends = kept.expires_at
             return kept
         finally:
             if lock is not None:

@@ -152,8 +152,15 @@ class VenueBook:
             accountType=codes.HEDGED if account.mode == "hedging" else codes.NETTED,
             accessRights=codes.FULL_ACCESS,
             brokerName="sandbox",
+            registrationTimestamp=self._ms(self._began_ns()),
             moneyDigits=self.money_digits,
         )
+
+    def _began_ns(self) -> int:
+        """Return a moment before which the account has no history."""
+        first = self.venue.journal.first_deal_ns()
+        moments = [self.venue.now_ns, *(r.first_ns for r in self.venue.prices.replays.values())]
+        return min(moments if first is None else [*moments, first])
 
     def _data(self, symbol: str, sign: int, steps: int, ns: int, label: str, comment: str) -> pb.ProtoOATradeData:
         return pb.ProtoOATradeData(
@@ -305,7 +312,7 @@ class VenueBook:
             symbolId=self.symbol_id(symbol),
             bid=convert.relative(facts.price(quote[0])),
             ask=convert.relative(facts.price(quote[1])),
-            timestamp=self._ms(quote[2]),
+            timestamp=self._ms(max(quote[2], self.venue.state.clock_ns)),  # it stands as of now
         )
 
     def trendbars(self, symbol: str, period: int, begin: int, end: int, count: int) -> list[pb.ProtoOATrendbar]:

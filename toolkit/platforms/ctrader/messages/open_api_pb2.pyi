@@ -109,7 +109,7 @@ class ProtoOASymbol(_message.Message):
     def __init__(self, symbolId: _Optional[int] = ..., digits: _Optional[int] = ..., pipPosition: _Optional[int] = ..., enableShortSelling: bool = ..., swapRollover3Days: _Optional[int] = ..., swapLong: _Optional[float] = ..., swapShort: _Optional[float] = ..., maxVolume: _Optional[int] = ..., minVolume: _Optional[int] = ..., stepVolume: _Optional[int] = ..., commission: _Optional[int] = ..., commissionType: _Optional[int] = ..., slDistance: _Optional[int] = ..., tpDistance: _Optional[int] = ..., distanceSetIn: _Optional[int] = ..., scheduleTimeZone: _Optional[str] = ..., tradingMode: _Optional[int] = ..., swapCalculationType: _Optional[int] = ..., lotSize: _Optional[int] = ..., preciseTradingCommissionRate: _Optional[int] = ..., swapPeriod: _Optional[int] = ..., swapTime: _Optional[int] = ...) -> None: ...
 
 class ProtoOATrader(_message.Message):
-    __slots__ = ("ctidTraderAccountId", "balance", "accessRights", "depositAssetId", "swapFree", "leverageInCents", "traderLogin", "accountType", "brokerName", "moneyDigits")
+    __slots__ = ("ctidTraderAccountId", "balance", "accessRights", "depositAssetId", "swapFree", "leverageInCents", "traderLogin", "accountType", "brokerName", "registrationTimestamp", "moneyDigits")
     CTIDTRADERACCOUNTID_FIELD_NUMBER: _ClassVar[int]
     BALANCE_FIELD_NUMBER: _ClassVar[int]
     ACCESSRIGHTS_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class ProtoOATrader(_message.Message):
     TRADERLOGIN_FIELD_NUMBER: _ClassVar[int]
     ACCOUNTTYPE_FIELD_NUMBER: _ClassVar[int]
     BROKERNAME_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATIONTIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     MONEYDIGITS_FIELD_NUMBER: _ClassVar[int]
     ctidTraderAccountId: int
     balance: int
@@ -129,8 +130,9 @@ class ProtoOATrader(_message.Message):
     traderLogin: int
     accountType: int
     brokerName: str
+    registrationTimestamp: int
     moneyDigits: int
-    def __init__(self, ctidTraderAccountId: _Optional[int] = ..., balance: _Optional[int] = ..., accessRights: _Optional[int] = ..., depositAssetId: _Optional[int] = ..., swapFree: bool = ..., leverageInCents: _Optional[int] = ..., traderLogin: _Optional[int] = ..., accountType: _Optional[int] = ..., brokerName: _Optional[str] = ..., moneyDigits: _Optional[int] = ...) -> None: ...
+    def __init__(self, ctidTraderAccountId: _Optional[int] = ..., balance: _Optional[int] = ..., accessRights: _Optional[int] = ..., depositAssetId: _Optional[int] = ..., swapFree: bool = ..., leverageInCents: _Optional[int] = ..., traderLogin: _Optional[int] = ..., accountType: _Optional[int] = ..., brokerName: _Optional[str] = ..., registrationTimestamp: _Optional[int] = ..., moneyDigits: _Optional[int] = ...) -> None: ...
 
 class ProtoOACtidTraderAccount(_message.Message):
     __slots__ = ("ctidTraderAccountId", "isLive", "traderLogin")
