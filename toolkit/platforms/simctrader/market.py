@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ def run_sandbox(
     seconds: float,
     ready: Callable[[int, int, Path, Path], None],
     account: PaperAccount | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Serve a sandbox until interrupted, or for so many seconds.
 
@@ -56,6 +58,8 @@ def run_sandbox(
         Called with port, login, certificate and the tokens' file once it listens.
     account
         Terms of the account; 10,000 USD when left out.
+    stop
+        Ends the serving when set.
     """
     if not 0 <= start < len(bars) - 1:
         raise BadInput(must_be("start", f"0 to {len(bars) - 2}", start, "leave bars after it to live through"))
@@ -80,7 +84,7 @@ def run_sandbox(
         end = SYSTEM.monotonic() + seconds
         try:
             ready(sandbox.port, sandbox.login, sandbox.certificate, tokens)
-            while not seconds or SYSTEM.monotonic() < end:
+            while (not seconds or SYSTEM.monotonic() < end) and not (stop is not None and stop.is_set()):
                 SYSTEM.sleep(_TICK_SECONDS)
                 with venue.guard:
                     venue.advance_clock_to(SYSTEM.now())
