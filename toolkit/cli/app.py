@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import accounts, bus, ctrader, demo, guards, metatrader5, review, runs, service, upkeep, users, versions
+from toolkit.cli import (
+    accounts,
+    bus,
+    ctrader,
+    demo,
+    guards,
+    metatrader5,
+    review,
+    runs,
+    service,
+    upkeep,
+    users,
+    versions,
+)
 
 app = typer.Typer(
     name="seatrial",
