@@ -8,19 +8,21 @@ from importlib import util
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from toolkit.cli.console import Home, engine_of, out, settings_for
-from toolkit.errors import BadInput, MissingPackage, NotFound, must_be
+from toolkit.errors import BadInput, MissingPackage, must_be
 
 if TYPE_CHECKING:
-    from toolkit.gateways.message_brokers import DeadLetterBroker
     from toolkit.live.engine import Engine
+    from toolkit.live.outside.dead_letters import DeadLetter
     from toolkit.store.accounts import AccountRecord
 
 gateway_app = typer.Typer(help="Which gateway carries an account's intents.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Dead letters: messages that a worker refused or that killed it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
+Message = Annotated[str, typer.Argument(help="From `seatrial dlq list`.")]
 
 
 def worker(
@@ -74,62 +76,61 @@ def gateway_show(name: Name, home: Home = None) -> None:
 @dlq_app.command("list")
 def dlq_list(name: Name, home: Home = None) -> None:
     """List an account's dead letters, oldest first."""
+    from toolkit.live.outside.dead_letters import list_dead_letters
+
     with engine_of(home) as engine:
-        broker, queue = _queue(engine, name)
-        letters = broker.dead_letters(queue)
-        broker.close()
+        letters = list_dead_letters(engine, engine.principal, _account(engine, name).account_id)
     table = Table()
-    for column in ("message", "actor", "intent", "sent (UTC)"):
+    for column in ("message", "actor", "intent", "state", "sent (UTC)"):
         table.add_column(column)
     for letter in letters:
-        table.add_row(letter.message_id, letter.actor_name, _pointed(letter.args), _when(letter.message_timestamp))
-    out.print(table if letters else f"no dead letters on {queue}")
+        table.add_row(
+            letter.message_id, escape(letter.actor), str(letter.intent_id or ""), letter.intent_state, _when(letter)
+        )
+    out.print(table if letters else f"no dead letters of {name}")
+
+
+@dlq_app.command("inspect")
+def dlq_inspect(name: Name, message_id: Message, home: Home = None) -> None:
+    """Show one dead letter: what it carried, and how its intent stands."""
+    from toolkit.live.outside.dead_letters import inspect_dead_letter
+
+    with engine_of(home) as engine:
+        letter = inspect_dead_letter(engine, engine.principal, _account(engine, name).account_id, message_id)
+    for label, value in (
+        ("message", letter.message_id),
+        ("queue", letter.queue),
+        ("actor", letter.actor),
+        ("sent", _when(letter)),
+        ("intent", f"{letter.intent_id} is {letter.intent_state}" if letter.intent_id else "none of this account"),
+        ("replay", "would carry the intent out" if letter.replayable else "would change nothing"),
+        ("body", letter.body),
+    ):
+        out.print(f"{label:<8} {value}", markup=False, soft_wrap=True)
 
 
 @dlq_app.command("replay")
-def dlq_replay(
-    name: Name, message_id: Annotated[str, typer.Argument(help="From `seatrial dlq list`.")], home: Home = None
-) -> None:
+def dlq_replay(name: Name, message_id: Message, home: Home = None) -> None:
     """Point at the letter's intent again, with a fresh signature, and remove the letter.
 
     Safe at any time: the intent's row decides whether anything is left to do, and a letter without an intent of ours is
     only removed.
     """
-    from uuid import UUID
-
-    from toolkit.execution.intents import IntentState
-    from toolkit.store.intents import SqlTransaction
+    from toolkit.live.outside.dead_letters import replay_dead_letter
 
     with engine_of(home) as engine:
-        broker, queue = _queue(engine, name)
-        letter = next((found for found in broker.dead_letters(queue) if found.message_id == message_id), None)
-        if letter is None:
-            raise NotFound(must_be("message", f"a dead letter of {queue}", message_id, "see `seatrial dlq list`"))
-        pointed = _pointed(letter.args)
-        with engine.work() as work:
-            intents = SqlTransaction(work)
-            intent = intents.intent(UUID(pointed)) if pointed else None
-            again = intent is not None and intent.state is IntentState.NEW
-            if intent is not None and again:
-                intents.reopen_outbox(intent.intent_id)
-            work.commit()
-        broker.drop_dead_letter(queue, message_id)
-        broker.close()
+        again = replay_dead_letter(engine, engine.principal, _account(engine, name).account_id, message_id)
     said = "its intent goes out again with the next sweep" if again else "its intent needs nothing any more"
     out.print(f"{message_id} removed: {said}", markup=False)
 
 
 @dlq_app.command("drop")
-def dlq_drop(
-    name: Name, message_id: Annotated[str, typer.Argument(help="From `seatrial dlq list`.")], home: Home = None
-) -> None:
+def dlq_drop(name: Name, message_id: Message, home: Home = None) -> None:
     """Remove a dead letter for good."""
+    from toolkit.live.outside.dead_letters import drop_dead_letter
+
     with engine_of(home) as engine:
-        broker, queue = _queue(engine, name)
-        dropped = broker.drop_dead_letter(queue, message_id)
-        broker.close()
-    if not dropped:
-        raise NotFound(must_be("message", f"a dead letter of {queue}", message_id, "see `seatrial dlq list`"))
+        drop_dead_letter(engine, engine.principal, _account(engine, name).account_id, message_id)
     out.print(f"{message_id} removed", markup=False)
 
 
@@ -140,29 +141,5 @@ def _account(engine: Engine, name: str) -> AccountRecord:
         return Accounts(work.connection, engine.principal).find(name)
 
 
-def _queue(engine: Engine, name: str) -> tuple[DeadLetterBroker, str]:
-    from toolkit.gateways.message_brokers import intent_queue, make_message_broker
-
-    account = _account(engine, name)
-    settings = engine.settings
-    broker = make_message_broker(
-        account.gateway,
-        redis_url=settings.redis_url.get_secret_value(),
-        rabbitmq_url=settings.rabbitmq_url.get_secret_value(),
-    )
-    return broker, intent_queue(account.account_id)
-
-
-def _pointed(args: tuple[object, ...]) -> str:
-    import json
-
-    try:
-        return str(json.loads(str(args[0]))["intent_id"]) if args else ""
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _when(timestamp_ms: int) -> str:
-    from toolkit.clock import from_ns
-
-    return f"{from_ns(timestamp_ms * 1_000_000):%Y-%m-%d %H:%M:%S}"
+def _when(letter: DeadLetter) -> str:
+    return f"{letter.sent_at:%Y-%m-%d %H:%M:%S}"
