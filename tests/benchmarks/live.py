@@ -1,7 +1,7 @@
 """How long a LiveRun's step takes: one new bar on SQLite or PostgreSQL, a state read back, a thousand runs in a minute.
 
     python tests/benchmarks/live.py advance [--database URL] [--bars 400]
-    python tests/benchmarks/live.py fleet [--runs 1000] [--accounts 10] [--minutes 3]
+    python tests/benchmarks/live.py fleet [--runs 1000] [--accounts 10] [--minutes 60]
 
 Times are processor and wall time of this process; the platform is the paper venue in the same process, so what is shown
 is the toolkit's own part.
@@ -92,6 +92,63 @@ def advance_one_bar(database: str, count: int) -> dict[str, Any]:
     }
 
 
+def thousand_runs(database: str, runs: int, accounts: int, minutes: int) -> dict[str, Any]:
+    """Host that many M1 runs of one version in this process and time each minute's round, real EURUSD minutes."""
+    import toolkit as tk
+    from tests.plugins.live_support import EmaCross
+    from toolkit.clock import from_ns
+    from toolkit.live.fleet import Fleet
+
+    file = Path(__file__).resolve().parents[3] / "shared" / "data" / "icm_eurusd_m1_mt5_2025a.parquet"
+    bars = tk.load_bars(file, symbol="EURUSD", timeframe="M1", price="bid")[:3_000]
+    with tempfile.TemporaryDirectory(prefix="seatrial-bench-") as folder:
+        sea = _sea(Path(folder), database)
+        version = sea.version(EmaCross(), bars, account=tk.PaperAccount(currency="USD", balance=10_000, leverage=500))
+        platforms = []
+        for n in range(accounts):
+            account = sea.account(f"paper-{n}", balance=100_000_000, leverage=500)
+            platform = sea.engine.desk(account.account_id).platform
+            platform.load_replay("EURUSD", bars)
+            platform.advance_clock_to(from_ns(int(bars.ts[1_000])))
+            platforms.append(platform)
+            for _ in range(runs // accounts):
+                sea.run(version, account, bars, feed=None, capital=10_000, host="none")
+        fleet = Fleet(sea.engine)
+        begun = time.perf_counter()
+        first = fleet.round()
+        warm = time.perf_counter() - begun
+        took: list[float] = []
+        cpu: list[float] = []
+        idle: list[float] = []
+        orders = polls = 0
+        for minute in range(1, minutes + 1):
+            for platform in platforms:
+                platform.advance_clock_to(from_ns(int(bars.ts[1_000 + minute])))
+            begun, used = time.perf_counter(), time.process_time()
+            report = fleet.round()
+            took.append(time.perf_counter() - begun)
+            cpu.append(time.process_time() - used)
+            assert report.bars == first.runs, report
+            orders += report.orders
+            polls += report.polls
+            begun = time.perf_counter()
+            fleet.round()
+            idle.append(time.perf_counter() - begun)
+        sea.engine.close()
+    return {
+        "runs": first.runs,
+        "accounts": accounts,
+        "minutes": minutes,
+        "warm_up_s": round(warm, 1),
+        "round_with_a_new_bar_s_max": round(max(took), 2),
+        "round_with_a_new_bar_s_median": round(statistics.median(took), 2),
+        "round_cpu_s_max": round(max(cpu), 2),
+        "round_without_a_bar_s_median": round(statistics.median(idle), 3),
+        "polls_a_minute": polls / minutes,
+        "orders": orders,
+    }
+
+
 def main() -> None:
     """Run the part that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,8 +156,16 @@ def main() -> None:
     one = parts.add_parser("advance")
     one.add_argument("--database", default="")
     one.add_argument("--bars", type=int, default=400)
+    many = parts.add_parser("fleet")
+    many.add_argument("--database", default="")
+    many.add_argument("--runs", type=int, default=1_000)
+    many.add_argument("--accounts", type=int, default=10)
+    many.add_argument("--minutes", type=int, default=60)
     asked = parser.parse_args()
-    print(json.dumps(advance_one_bar(asked.database, asked.bars)))
+    if asked.part == "advance":
+        print(json.dumps(advance_one_bar(asked.database, asked.bars)))
+    else:
+        print(json.dumps(thousand_runs(asked.database, asked.runs, asked.accounts, asked.minutes)))
 
 
 if __name__ == "__main__":

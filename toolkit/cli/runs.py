@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +14,17 @@ from toolkit.cli.console import AsJson, Home, engine_of, err, out
 RunId = Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")]
 
 
-def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
+def run(
+    run_id: Annotated[
+        str, typer.Argument(help="Id of the run, or its beginning; `all` hosts every run nobody else does.")
+    ],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
     """Host a run here until it has ended: a replay that was killed goes on where its last commit left it."""
+    if run_id == "all":
+        _host_all(home)
+        return
     from toolkit.bootstrap import drift_model
     from toolkit.cli.demo import replay
     from toolkit.cli.demo_report import live_trades
@@ -54,6 +64,26 @@ def run(run_id: RunId, home: Home = None, as_json: AsJson = False) -> None:
                 out.print(f"last error  {ended.last_error}", markup=False)
     if ended.status != "STOPPED":
         raise typer.Exit(1)
+
+
+def _host_all(home: Path | None) -> None:
+    """Host all runs that were started for no host of their own, until interrupted."""
+    import threading
+
+    from toolkit.bootstrap import drift_model
+    from toolkit.live.fleet import host_fleet
+    from toolkit.live.watch.watchdog import Watchdog, WatchThread
+
+    stop = threading.Event()
+    with engine_of(home) as engine:
+        watching = WatchThread(Watchdog(engine, drift_model()))
+        err.print("hosting every run of host none (Ctrl+C ends it; the runs stay as they are)", markup=False)
+        try:
+            host_fleet(engine, stop=stop)
+        except KeyboardInterrupt:
+            stop.set()
+        finally:
+            watching.stop()
 
 
 def status(home: Home = None, as_json: AsJson = False) -> None:

@@ -107,10 +107,10 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
 
 def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:
     with engine.work(engine.service, write=False) as work:
-        active = barrier_runs(work.connection, account_id)
-        run = next((r for r in active if r.live_run_id == live_run_id), None)
-        run = run or Runs(work.connection, engine.service).peek(live_run_id)
+        run = Runs(work.connection, engine.service).peek(live_run_id)
         if run is not None and run.account_id == account_id:
+            # Only a replay waits for the others of its account; a run on live bars has no use for their rows.
+            active = barrier_runs(work.connection, account_id) if '"replay"' in run.feed_json else []
             peers = [r for r in active if r.live_run_id != live_run_id]
             return run, peers, SqlTransaction(work).may_act(account_id, engine.service)
     if run is None:

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from toolkit.clock import to_ns
 from toolkit.errors import BadInput, NotFound, must_be
-from toolkit.execution.ports import MarketData
 from toolkit.market import Bars
 
 _CACHE_LIMIT = 8
@@ -181,7 +180,16 @@ def load_replay(home: Path, platform: Any, feed: FeedSpec) -> None:
         platform.load_replay(bars.symbol, bars)
 
 
-def poll_closed(platform: MarketData, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars | None:
+class ClosedBarReader(Protocol):
+    """What bars are polled from."""
+
+    def closed_bars(self, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars:
+        """Return closed bars whose open is later than ``after``, oldest first, at most ``limit``."""
+
+
+def poll_closed(
+    platform: ClosedBarReader, symbol: str, timeframe: str, after: datetime | None, limit: int
+) -> Bars | None:
     """Return the platform's closed bars after a moment, oldest first, or None when there is none yet.
 
     A platform may hand out the last known bar again; what is not later than ``after`` is dropped here, so that a run

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import numpy as np
 
 from toolkit.clock import from_ns, to_ns
 from toolkit.errors import BarsError
-from toolkit.execution.ports import TradingPlatform
 from toolkit.live.feed import poll_closed
 from toolkit.market import Bars, Timeframe
 from toolkit.market.platform_clock import find_clock
@@ -22,6 +22,16 @@ GAP_BARS = 3
 _LINEAR = 64
 _HOLIDAY = timedelta(hours=8)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class BarSource(Protocol):
+    """What closed bars are read from: a platform, or what a round shares of one."""
+
+    def now(self) -> datetime:
+        """Return the platform's clock."""
+
+    def closed_bars(self, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars:
+        """Return closed bars whose open is later than ``after``, oldest first, at most ``limit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class ClosedBars:
 
 
 def read_closed(
-    platform: TradingPlatform, symbol: str, timeframe: str, after: datetime | None, limit: int, *, again: bool = False
+    platform: BarSource, symbol: str, timeframe: str, after: datetime | None, limit: int, *, again: bool = False
 ) -> ClosedBars:
     """Read the closed bars after a moment.
 
@@ -68,7 +78,7 @@ def read_closed(
 
 
 def _around(
-    platform: TradingPlatform, symbol: str, timeframe: str, after: datetime | None, limit: int, error: BarsError
+    platform: BarSource, symbol: str, timeframe: str, after: datetime | None, limit: int, error: BarsError
 ) -> ClosedBars:
     """Return what is good: the bars before the bad one, else those behind it."""
     good = _good_prefix(platform, symbol, timeframe, after, limit)
@@ -94,9 +104,7 @@ def _around(
     return ClosedBars(None, stuck=str(error))
 
 
-def _good_prefix(
-    platform: TradingPlatform, symbol: str, timeframe: str, after: datetime | None, limit: int
-) -> Bars | None:
+def _good_prefix(platform: BarSource, symbol: str, timeframe: str, after: datetime | None, limit: int) -> Bars | None:
     """Return as many bars as can be read before the first bad one, None when the next is bad or there is none."""
     low, high, best = 0, limit, None
     while low < high:
@@ -109,7 +117,7 @@ def _good_prefix(
     return best if low else None
 
 
-def _one(platform: TradingPlatform, symbol: str, timeframe: str, after: datetime) -> Bars | bool | None:
+def _one(platform: BarSource, symbol: str, timeframe: str, after: datetime) -> Bars | bool | None:
     """Return the first bar after a moment; None when there is none, False when it is bad."""
     try:
         return poll_closed(platform, symbol, timeframe, after, 1)
@@ -118,7 +126,7 @@ def _one(platform: TradingPlatform, symbol: str, timeframe: str, after: datetime
 
 
 def _last_refused(
-    platform: TradingPlatform, symbol: str, timeframe: str, low: datetime, high: datetime, step: timedelta
+    platform: BarSource, symbol: str, timeframe: str, low: datetime, high: datetime, step: timedelta
 ) -> datetime:
     """Return the first moment behind the bad bar, between one that still meets it and one that does not."""
     while high - low > step:

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Connection, insert, select
@@ -25,6 +26,7 @@ from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
+from toolkit.live.stepping.rounds import SharedFeed, book_is_due
 from toolkit.live.stepping.run_book import Positions, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.live.stepping.telling import tell_once
@@ -38,17 +40,19 @@ from toolkit.store.runs import RunRecord, Runs, add_event
 _SEEN: Any = BarSeen.__table__
 _EQUITY_EVERY_SECONDS = 60.0
 _RECONCILE_SECONDS = 15.0
+_reconciled: dict[tuple[int, UUID], float] = {}
 
 
 def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
     """Take the bars that have closed since the cursor, act on the newest, and keep an eye on quote and book."""
-    _keep_book(engine, desk, hot)
+    _keep_book(engine, desk)
     if hot.state.entry is not None:
         return _second_half(engine, desk, run, hot, unknown)
     first = run.cursor is None
     after = _history_start(desk, run, hot) if first else run.cursor
     count = max(limit, hot.program.warmup_bars + 10)
-    found = read_closed(desk.platform, run.symbol, run.timeframe, after, count, again=not first)
+    source = SharedFeed(desk.platform, feed_name(desk.account))
+    found = read_closed(source, run.symbol, run.timeframe, after, count, again=not first)
     bars = found.bars
     if bars is None:
         if found.stuck:
@@ -89,12 +93,15 @@ def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, unknown: 
     )
 
 
-def _keep_book(engine: Engine, desk: Desk, hot: Hot) -> None:
+def _keep_book(engine: Engine, desk: Desk) -> None:
     """Book what happened at the platform; now and then settle everything that is half-way there."""
+    account = desk.account.account_id
+    if not book_is_due(account):
+        return
     now = engine.clock.monotonic()
-    if now - hot.reconciled_at >= _RECONCILE_SECONDS:
+    if now - _reconciled.get((id(desk.service), account), -1e9) >= _RECONCILE_SECONDS:
         desk.service.reconcile()
-        hot.reconciled_at = now
+        _reconciled[id(desk.service), account] = now
     else:
         desk.service.sync_book()
 

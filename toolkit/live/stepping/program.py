@@ -83,7 +83,6 @@ class Hot:
     next_row: int = 0
     synced: bool = False
     last_equity_event: float = -1e9
-    reconciled_at: float = -1e9
 
 
 def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:
