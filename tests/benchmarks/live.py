@@ -120,7 +120,7 @@ def thousand_runs(database: str, runs: int, accounts: int, minutes: int) -> dict
         took: list[float] = []
         cpu: list[float] = []
         idle: list[float] = []
-        orders = polls = 0
+        orders = polls = commits = 0
         for minute in range(1, minutes + 1):
             for platform in platforms:
                 platform.advance_clock_to(from_ns(int(bars.ts[1_000 + minute])))
@@ -131,6 +131,7 @@ def thousand_runs(database: str, runs: int, accounts: int, minutes: int) -> dict
             assert report.bars == first.runs, report
             orders += report.orders
             polls += report.polls
+            commits += report.commits
             begun = time.perf_counter()
             fleet.round()
             idle.append(time.perf_counter() - begun)
@@ -145,6 +146,7 @@ def thousand_runs(database: str, runs: int, accounts: int, minutes: int) -> dict
         "round_cpu_s_max": round(max(cpu), 2),
         "round_without_a_bar_s_median": round(statistics.median(idle), 3),
         "polls_a_minute": polls / minutes,
+        "shared_commits_a_minute": commits / minutes,
         "orders": orders,
     }
 

@@ -16,12 +16,14 @@ from toolkit.errors import PlatformError, RunError, ToolkitError
 from toolkit.live.advance import advance
 from toolkit.live.engine import Engine
 from toolkit.live.stepping.progress import Progress
-from toolkit.live.stepping.rounds import one_round
+from toolkit.live.stepping.rounds import Round, one_round
 from toolkit.store.run_heads import RunHead, beat_all, hosted_heads
 from toolkit.telemetry.logging import get_logger
 
 _LOG = get_logger("fleet")
 _LOOK_SECONDS = 60.0
+#: Steps that send nothing share a commit, at most this many.
+_BATCH = 100
 #: A run that moved on is advanced again in the same round, so that catch-up and replays do not wait for the next one.
 _TURNS = 50
 
@@ -35,6 +37,7 @@ class RoundReport:
     bars: int
     orders: int
     polls: int
+    commits: int
 
 
 @dataclass
@@ -74,17 +77,25 @@ class Fleet:
                         advanced += 1
                         bars += progress.bars
                         orders += progress.orders
-                        if progress.ended or progress.waiting or not (progress.bars or progress.orders):
+                        # A platform's closed bars are all taken at once; only a replay has more.
+                        if progress.ended or progress.waiting or not (progress.orders or head.is_replay):
                             break
+                    if len(current.deferred) >= _BATCH:
+                        self._commit(current)
                 except (PlatformError, RunError) as error:
                     if not error.retryable:
                         self._refused.add(head.account_id)
                     _LOG.warning("account_left_out", account=str(head.account_id), error=str(error))
+            self._commit(current)
         if idle:
             with engine.work(engine.service) as work:
                 beat_all(work.connection, idle, engine.now())
                 work.commit()
-        return RoundReport(len(heads), advanced, bars, orders, current.polls)
+        return RoundReport(len(heads), advanced, bars, orders, current.polls, current.commits)
+
+    def _commit(self, current: Round) -> None:
+        if current.deferred:
+            current.flush(self.engine.work(self.engine.service))
 
     def _advance(self, head: RunHead) -> Progress:
         self._looked[head.live_run_id] = self.engine.clock.monotonic()

@@ -16,7 +16,8 @@ from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.submit import submit
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.decide import Orders
-from toolkit.live.stepping.program import Hot
+from toolkit.live.stepping.program import Hot, forget
+from toolkit.live.stepping.rounds import current_round
 from toolkit.live.stepping.run_book import Positions, count_closed, read_positions, with_swap
 from toolkit.live.stepping.run_state import encode
 from toolkit.simulation.account import from_minor, to_minor
@@ -24,6 +25,7 @@ from toolkit.store.intents import SqlTransaction
 from toolkit.store.models import ExecutionIntent, Trade
 from toolkit.store.runs import RunRecord, Runs, add_event, put_equity_mark
 from toolkit.store.statements import Statement
+from toolkit.store.unit_of_work import UnitOfWork
 
 _INTENTS: Any = ExecutionIntent.__table__
 _TRADES: Any = Trade.__table__
@@ -119,36 +121,53 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
         changes["last_action"] = _words(step.orders)
     if step.orders.skips:
         changes["refused_count"] = run.refused_count + len(step.orders.skips)
-    with engine.work(engine.service) as work:
-        saved = Runs(work.connection, engine.service).save(run, **changes)
-        transaction = SqlTransaction(work)
-        for intent in step.orders.intents:
-            submit(transaction, intent, engine.service)
-        for skip in step.orders.skips:
-            add_event(
-                work.connection, now, run, "entry_skipped", skip.message, level="warning",
-                market_time=step.market_time, data={"side": skip.side.value, "code": skip.code},
-            )  # fmt: skip
-        # The peak is the rows', not this process's: somebody may have reset the drawdown guard meanwhile.
-        latest = transaction.equity_mark(run.account_id, str(run.live_run_id)) if step.marks else None
-        highest = 0 if latest is None else to_minor(latest.peak_equity, hot.program.currency)
-        for mark in step.marks:
-            highest = max(highest, mark.equity)
-            put_equity_mark(
-                work.connection,
-                run,
-                from_ns(mark.at_ns),
-                from_minor(mark.equity, hot.program.currency),
-                from_minor(highest, hot.program.currency),
-                now,
-            )
-        for kind, level, message, data in step.events:
-            add_event(work.connection, now, run, kind, message, level=level, market_time=step.market_time, data=data)
-        for write in step.also:
-            write(work.connection)
-        work.commit()
+    current = current_round()
+    shares = not step.orders and hot.program.data is None and "status" not in step.changes
+    if current is not None and shares:
+        # Nothing leaves because of this step, so it may share a commit with those of other runs.
+        def write(work: UnitOfWork) -> None:
+            _write(engine, work, run, hot, step, changes, now)
+
+        current.defer(write, lambda: forget(engine, run.live_run_id))
+        saved = replace(run, version=run.version + 1, **changes)
+    else:
+        with engine.work(engine.service) as work:
+            saved = _write(engine, work, run, hot, step, changes, now)
+            work.commit()
     hot.state = state
     hot.row_version = saved.version
+    return saved
+
+
+def _write(
+    engine: Engine, work: UnitOfWork, run: RunRecord, hot: Hot, step: Step, changes: dict[str, Any], now: datetime
+) -> RunRecord:
+    saved = Runs(work.connection, engine.service).save(run, **changes)
+    transaction = SqlTransaction(work)
+    for intent in step.orders.intents:
+        submit(transaction, intent, engine.service)
+    for skip in step.orders.skips:
+        add_event(
+            work.connection, now, run, "entry_skipped", skip.message, level="warning",
+            market_time=step.market_time, data={"side": skip.side.value, "code": skip.code},
+        )  # fmt: skip
+    # The peak is the rows', not this process's: somebody may have reset the drawdown guard meanwhile.
+    latest = transaction.equity_mark(run.account_id, str(run.live_run_id)) if step.marks else None
+    highest = 0 if latest is None else to_minor(latest.peak_equity, hot.program.currency)
+    for mark in step.marks:
+        highest = max(highest, mark.equity)
+        put_equity_mark(
+            work.connection,
+            run,
+            from_ns(mark.at_ns),
+            from_minor(mark.equity, hot.program.currency),
+            from_minor(highest, hot.program.currency),
+            now,
+        )
+    for kind, level, message, data in step.events:
+        add_event(work.connection, now, run, kind, message, level=level, market_time=step.market_time, data=data)
+    for write in step.also:
+        write(work.connection)
     return saved
 
 

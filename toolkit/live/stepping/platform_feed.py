@@ -26,7 +26,7 @@ from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
-from toolkit.live.stepping.rounds import SharedFeed, book_is_due
+from toolkit.live.stepping.rounds import SharedFeed, book_is_due, current_round
 from toolkit.live.stepping.run_book import Positions, equity_at_open
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.live.stepping.telling import tell_once
@@ -288,6 +288,12 @@ def feed_name(account: AccountRecord) -> str:
 def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
     """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
     feed, now = feed_name(desk.account), engine.now()
+    current = current_round()
+    if current is not None:
+        same = (feed, run.symbol, run.timeframe, int(bars.ts[0]), int(bars.ts[-1]))
+        if same in current.kept:
+            return  # another run of this feed has just written or compared them, in this very commit
+        current.kept.add(same)
     key = (_SEEN.c.feed == feed, _SEEN.c.symbol == run.symbol, _SEEN.c.timeframe == run.timeframe)
     names = list(bars.columns)
     known: dict[int, Any] = {}

@@ -5,7 +5,7 @@ Outside of a round every run asks for itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from datetime import datetime
 from uuid import UUID
 
 from toolkit.clock import to_ns
+from toolkit.errors import LostRace
 from toolkit.execution.ports import TradingPlatform
 from toolkit.market import Bars
+from toolkit.store.unit_of_work import UnitOfWork
 
 _Key = tuple[str, str, str]
 
@@ -26,9 +28,39 @@ class Round:
     bars: dict[_Key, tuple[int, Bars]] = field(default_factory=dict)  # asked after, answer
     books: set[UUID] = field(default_factory=set)
     polls: int = 0
+    kept: set[tuple[str, str, str, int, int]] = field(default_factory=set)
+    deferred: list[tuple[Callable[[UnitOfWork], None], Callable[[], None]]] = field(default_factory=list)
+    commits: int = 0
+
+    def defer(self, write: Callable[[UnitOfWork], None], forget: Callable[[], None]) -> None:
+        """Leave a write to the round's next commit; ``forget`` is called when it could not be made."""
+        self.deferred.append((write, forget))
+
+    def flush(self, work: UnitOfWork) -> None:
+        """Make what was left, in one commit; of a lost race only that run's part is left out, and stepped again."""
+        waiting, self.deferred = self.deferred, []
+        self.kept.clear()
+        try:
+            with work:
+                for write, forget in waiting:
+                    try:
+                        write(work)  # begins with the compare-and-set, so a lost race has written nothing
+                    except LostRace:
+                        forget()
+                work.commit()
+                self.commits += 1
+        except BaseException:
+            for _, forget in waiting:
+                forget()
+            raise
 
 
 _ROUND: ContextVar[Round | None] = ContextVar("seatrial_round", default=None)
+
+
+def current_round() -> Round | None:
+    """Return the round this thread is in, if it is in one."""
+    return _ROUND.get()
 
 
 @contextmanager
