@@ -29,6 +29,7 @@ from toolkit.live.opening.paper_accounts import open_paper_account as _open_pape
 from toolkit.live.outside.ai import AiRules, AiSignal
 from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
 from toolkit.live.promotion import promote as _promote
+from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.run_handle import LiveRunHandle
 from toolkit.live.safety import guards as safety
 from toolkit.live.safety.flatten import halt_and_flatten
@@ -45,7 +46,7 @@ from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.store.records import TripRow
-from toolkit.store.runs import Runs, VersionRecord, trades_of
+from toolkit.store.runs import Runs, VersionRecord
 from toolkit.strategy.spec import StrategySpec
 
 _guard = threading.RLock()
@@ -161,8 +162,7 @@ def replay_in_temporary_home(
             if ended.status != "STOPPED":
                 raise RunError(f"the live replay of the sea trial ended in {ended.status}: {ended.last_error}")
             with engine.work(write=False) as work:
-                rows = trades_of(work.connection, run.live_run_id)
-            return normalise_all([row._asdict() for row in rows if row.status == "closed"])
+                return normalise_all(closed_rows(work.connection, run.live_run_id, account.currency))
         finally:
             engine.close()
 

@@ -19,6 +19,7 @@ from toolkit.live.feed import Replay
 from toolkit.live.host import host_run
 from toolkit.live.opening.paper_accounts import open_paper_account
 from toolkit.live.promotion import promote
+from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.watch.alerts import Alert
 from toolkit.market import Bars
 from toolkit.research.comparison import TradeRecord, normalise_all
@@ -27,8 +28,8 @@ from toolkit.research.trial_report import TrialReport
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord
-from toolkit.store.runs import RunRecord, VersionRecord, trades_of
+from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.runs import RunRecord, VersionRecord
 
 
 class EmaCross(tk.SectionedStrategy):
@@ -162,8 +163,8 @@ class Sea:
     def trades(self, run: RunRecord) -> list[TradeRecord]:
         """Return a run's closed trades in the columns of a backtest."""
         with self.engine.work(write=False) as work:
-            rows = trades_of(work.connection, run.live_run_id)
-        return normalise_all([row._asdict() for row in rows if row.status == "closed"])
+            currency = Accounts(work.connection, self.engine.principal).get(run.account_id).currency
+            return normalise_all(closed_rows(work.connection, run.live_run_id, currency))
 
 
 class Collector:

@@ -13,10 +13,12 @@ from sqlalchemy import func, select
 
 from toolkit.cli.console import out
 from toolkit.live.engine import Engine
+from toolkit.live.review.closed_rows import closed_rows
 from toolkit.market import Bars
 from toolkit.research.comparison import Difference, TradeRecord, first_difference, normalise_all
 from toolkit.settings import redacted_url
 from toolkit.simulation.account import from_minor
+from toolkit.store.accounts import Accounts
 from toolkit.store.models import ExecutionIntent
 from toolkit.store.models import Order as OrderRow
 from toolkit.store.runs import RunRecord, Runs, Versions, trades_of
@@ -63,8 +65,9 @@ class Outcome:
 def live_trades(engine: Engine, live_run_id: UUID) -> list[TradeRecord]:
     """Return the closed trades of a run in the columns of a backtest."""
     with engine.work(write=False) as work:
-        rows = trades_of(work.connection, live_run_id)
-    return normalise_all([row._asdict() for row in rows if row.status == "closed"])
+        run = Runs(work.connection, engine.principal).get(live_run_id)
+        currency = Accounts(work.connection, engine.principal).get(run.account_id).currency
+        return normalise_all(closed_rows(work.connection, live_run_id, currency))
 
 
 def outcome_of(

@@ -323,6 +323,9 @@ class ReplayVenue(Protocol):
         Idempotent: a moment that is not later than the clock changes nothing and returns 0.
         """
 
+    def first_touch(self, until: datetime) -> datetime | None:
+        """Return the moment up to which the clock must move for something to fall due, None when nothing does by then."""
+
 
 class ExecutionGateway(Protocol):
     """Carries intents that are already durable to the TradeService of their account."""

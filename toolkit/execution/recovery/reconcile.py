@@ -233,6 +233,8 @@ class Reconciler:
         trade = None if position_id is None else work.trade_of_position(c.account_id, position_id)
         plan = plan_exit(intent, request, book, trade)
         if isinstance(plan, AlreadySo):
+            if plan.position is not None:
+                self._c.keep_levels(work, plan.position, now)
             self._resolve(work, intent, IntentState.FILLED, plan.message, now, report)
             return
         if isinstance(plan, NotOurs):

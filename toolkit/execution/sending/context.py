@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from toolkit.execution.guarding.last_quotes import LastQuotes
 from toolkit.execution.ledger.bookkeeping import TradeChange
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.store import IntentStore, Transaction
-from toolkit.execution.ports import ServiceWatch, TradingPlatform
+from toolkit.execution.ports import ModifyProtection, PlatformPosition, ServiceWatch, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.sending.answer import trade_events
 from toolkit.execution.sending.lease import LeaseKeeper
@@ -93,6 +93,12 @@ class ServiceContext:
         """Mark a pointer as handed over, if there is one."""
         if outbox_id is not None:
             work.mark_published(outbox_id, now)
+
+    def keep_levels(self, work: Transaction, shown: ModifyProtection | PlatformPosition, now: datetime) -> None:
+        """Write the levels that were just set, or that the platform shows, to our trade of the position."""
+        trade = work.trade_of_position(self.account_id, shown.position_id)
+        if trade is not None:
+            work.put_trade(replace(trade, stop_loss=shown.stop_loss, take_profit=shown.take_profit, updated_at=now))
 
     def tell(
         self,

@@ -214,7 +214,13 @@ def _plan(intent: IntentRecord, request: TradeRequest, view: MarketView, equity:
         limit_price=request.limit_price,
         stop_loss=stop,
         take_profit=target,
-        expires_at=None if request.order_type is OrderType.MARKET else intent.valid_until,
+        expires_at=None if request.order_type is OrderType.MARKET else _expiry(intent),
         max_deviation_points=int(intent.terms.get("max_deviation_points", 0)),
     )
     return EntryPlan(command, view.quote, equity, profit, loss, size.rr_ratio)
+
+
+def _expiry(intent: IntentRecord) -> datetime | None:
+    """Return how long a pending order works; ``valid_until`` is how long it may be placed."""
+    said = intent.terms.get("expires_at")
+    return intent.valid_until if said is None else datetime.fromisoformat(str(said))

@@ -5,15 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit.execution.ledger.records import IntentRecord, TradeRecord
-from toolkit.execution.ports import Book, CancelOrder, ClosePosition, ModifyProtection, PlatformCommand
+from toolkit.execution.ports import (
+    Book,
+    CancelOrder,
+    ClosePosition,
+    ModifyProtection,
+    PlatformCommand,
+    PlatformPosition,
+)
 from toolkit.execution.request import AnyRequest, CancelRequest, CloseRequest, ModifyRequest, ReduceRequest
+from toolkit.market import Side
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadySo:
-    """The target is met; nothing is sent."""
+    """The target is met; nothing is sent. ``position`` is there when its levels were asked for."""
 
     message: str
+    position: PlatformPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +70,11 @@ def plan_exit(intent: IntentRecord, request: AnyRequest, book: Book, trade: Trad
             )
         return ClosePosition(intent.tag, position.position_id, excess, request.metadata.reason or "signal")
     stop = request.stop_loss if request.stop_loss is not None else position.stop_loss
+    if intent.terms.get("only_tighten") and stop is not None and position.stop_loss is not None:
+        stop = max(stop, position.stop_loss) if position.side is Side.BUY else min(stop, position.stop_loss)
     target = request.take_profit if request.take_profit is not None else position.take_profit
     if request.remove_take_profit:
         target = None
     if (stop, target) == (position.stop_loss, position.take_profit):
-        return AlreadySo(f"position {request.position_id} has these levels")
+        return AlreadySo(f"position {request.position_id} has these levels", position)
     return ModifyProtection(intent.tag, position.position_id, stop, target)

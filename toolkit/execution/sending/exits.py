@@ -83,6 +83,8 @@ class Exits:
         state = IntentState.FILLED if done else IntentState.REJECTED
         reason = "already_so" if done else "not_ours"
         after = move(work, sending, state, actor=c.worker, now=now, detail=plan.message, reason=reason)
+        if isinstance(plan, AlreadySo) and plan.position is not None:
+            c.keep_levels(work, plan.position, now)
         kind, level = ("exit_already_so", "info") if done else ("exit_refused", "error")
         c.tell(work, after, kind, plan.message, level, view.now, now)
         return after

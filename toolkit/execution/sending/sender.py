@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -209,7 +208,7 @@ class Sender:
                 work.commit()
                 raise
             if isinstance(command, ModifyProtection) and state is IntentState.FILLED:
-                self._keep_levels(work, command, now)
+                c.keep_levels(work, command, now)
             c.tell_trades(work, changes, after)
             if after.state is not IntentState.NEW:
                 c.handed_over(work, outbox_id, now)
@@ -265,11 +264,6 @@ class Sender:
                 after = move(work, after, IntentState.EXPIRED, actor=c.worker, now=now, detail=detail, reason=why)
                 c.tell(work, after, "order_expired", detail, "warning", market_time, now)
         return after
-
-    def _keep_levels(self, work: Transaction, command: ModifyProtection, now: datetime) -> None:
-        trade = work.trade_of_position(self._c.account_id, command.position_id)
-        if trade is not None:
-            work.put_trade(replace(trade, stop_loss=command.stop_loss, take_profit=command.take_profit, updated_at=now))
 
 
 def _order_row(intent: IntentRecord, command: PlatformCommand, plan: EntryPlan | None, view: MarketView) -> OrderRecord:

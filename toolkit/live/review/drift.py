@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -13,12 +14,13 @@ from uuid import UUID
 from toolkit.clock import from_ns, to_ns
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
+from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.review.seen_bars import seen_bars
 from toolkit.market import Bars, Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import read_account
-from toolkit.store.runs import RunRecord, Runs, Versions, trades_of
+from toolkit.store.runs import RunRecord, Runs, Versions
 from toolkit.strategy.spec import StrategySpec
 
 TradeRow = Mapping[str, Any]
@@ -110,8 +112,8 @@ def measure_drift(engine: Engine, principal: Principal, live_run_id: UUID, model
     with engine.work(principal, write=False) as work:
         run = Runs(work.connection, principal).get(live_run_id)
         version = Versions(work.connection, principal).get(run.bot_version_id)
-        rows = [row._asdict() for row in trades_of(work.connection, live_run_id) if row.status == "closed"]
         owner = read_account(work.connection, run.account_id)
+        rows = closed_rows(work.connection, live_run_id, owner.currency)
     series = seen_bars(engine, run, version)
     account = _terms(owner.settings, run)
     guards = Guards.from_facts(json.loads(run.guards_json))
@@ -132,14 +134,14 @@ def compare_trades(
     currency: str,
     missed: tuple[str, ...],
 ) -> DriftReport:
-    """Match trades by symbol, the bar they were entered in and side, and split the profit gap by cause."""
+    """Match trades by symbol, the bar they were entered in, side and order of exit, and split the profit gap by cause."""
     instrument = bars.instrument
-    mine = {_key(t, bars): t for t in live}
+    mine = dict(_numbered(live, bars))
     causes = dict.fromkeys(("missing", "extra", "size", "entry_price", "exit", "commission", "swap"), _ZERO)
     missing: list[str] = []
     slip_in = slip_out = matched = 0
-    for trade in expected:
-        got = mine.pop(_key(trade, bars), None)
+    for key, trade in _numbered(expected, bars):
+        got = mine.pop(key, None)
         if got is None:
             missing.append(_name(trade))
             causes["missing"] -= _net(trade)
@@ -207,6 +209,17 @@ def _key(trade: TradeRow, bars: Bars) -> tuple[str, int, str]:
 
 def _side(trade: TradeRow) -> str:
     return str(getattr(trade["side"], "value", trade["side"]))
+
+
+def _numbered(trades: Sequence[TradeRow], bars: Bars) -> list[tuple[tuple[str, int, str, int], TradeRow]]:
+    """Return trades with their keys; the parts of a position that was closed in parts are numbered."""
+    seen: Counter[tuple[str, int, str]] = Counter()
+    keyed = []
+    for trade in trades:
+        key = _key(trade, bars)
+        keyed.append(((*key, seen[key]), trade))
+        seen[key] += 1
+    return keyed
 
 
 def _name(trade: TradeRow) -> str:

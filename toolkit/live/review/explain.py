@@ -20,6 +20,7 @@ from toolkit.market import Bars
 from toolkit.store.models import ExecutionIntent, GuardrailTrip, IntentEvent, Order, RunEvent, Trade
 from toolkit.store.runs import Runs, Versions
 from toolkit.strategy.incremental import Incremental
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 _INTENTS: Any = ExecutionIntent.__table__
@@ -136,7 +137,7 @@ def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: d
 
 
 def _decision_at(spec: StrategySpec, bars: Bars, row: int) -> tuple[Incremental, Any]:
-    driver = Incremental(spec, bars.instrument)
+    driver = Incremental(spec, bars.instrument, supports=FEATURES, timeframe=bars.timeframe)
     volume = [float("nan")] * (row + 1) if bars.volume is None else bars.volume[: row + 1].tolist()
     columns = [c[: row + 1].tolist() for c in (bars.ts, bars.open, bars.high, bars.low, bars.close)]
     decided = None

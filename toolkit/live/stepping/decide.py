@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,14 +14,16 @@ from toolkit.execution.idempotency import run_key, signal_fingerprint
 from toolkit.execution.intents import Action
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.submit import make_entry, make_intent
+from toolkit.execution.ports import OrderType
 from toolkit.execution.principal import Principal
-from toolkit.execution.request import CloseRequest, RequestMetadata
+from toolkit.execution.request import AnyRequest, CloseRequest, RequestMetadata
 from toolkit.live.stepping.program import Program
 from toolkit.live.stepping.run_book import OpenTrade, Positions
 from toolkit.live.stepping.run_state import Waiting
-from toolkit.market import Quote, Rate, Side
+from toolkit.market import Quote, Rate, Side, Timeframe
 from toolkit.simulation import rules
 from toolkit.simulation.account import from_minor
+from toolkit.simulation.managed import rules as managed
 from toolkit.store.runs import RunRecord
 from toolkit.strategy.sections import Lots
 
@@ -42,7 +45,8 @@ class Orders:
 
     intents: list[IntentRecord] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
-    then_enter: bool = False  # the decision's entry follows once the exit is filled
+    then_enter: bool = False  # the decision's entry follows once the exit is filled, or the pending order is gone
+    until_ns: int | None = None  # an entry was planned; its pending order works until then, 0 for a market order
 
     def __bool__(self) -> bool:
         return bool(self.intents or self.skips)
@@ -104,11 +108,27 @@ def carry_out(
     if not moment.entries_allowed:
         orders.skips.append(Skip(side, "entries_not_allowed", moment.why_not))
         return orders
+    enter(orders, program, run, decision, side, moment, principal)
+    return orders
+
+
+def enter(
+    orders: Orders,
+    program: Program,
+    run: RunRecord,
+    decision: Waiting,
+    side: Side,
+    moment: Moment,
+    principal: Principal,
+) -> None:
+    """Add the entry of a decision, or why it is not made."""
     try:
-        orders.intents.append(_entry_intent(program, run, decision, side, moment, principal))
+        intent, until_ns = _entry_intent(program, run, decision, side, moment, principal)
     except EntrySkipped as skipped:
         orders.skips.append(Skip(side, skipped.code, str(skipped)))
-    return orders
+        return
+    orders.intents.append(intent)
+    orders.until_ns = until_ns
 
 
 def close_intent(
@@ -122,37 +142,73 @@ def close_intent(
     ordinal: int = 0,
 ) -> IntentRecord:
     """Make the intent that brings one position of the run to nothing."""
-    bar_time = from_ns(decision.bar_ns)
-    fingerprint = signal_fingerprint(
-        program.version_hash, {"code": decision.code, "position": held.position_id, "reason": reason}
+    words = {"code": decision.code, "position": held.position_id, "reason": reason}
+    return exit_intent(
+        program,
+        run,
+        decision,
+        Action.CLOSE_POSITION,
+        held.side,
+        words,
+        lambda head: CloseRequest(position_id=held.position_id, **head),
+        reason,
+        now,
+        principal,
+        ordinal,
     )
+
+
+def exit_intent(
+    program: Program,
+    run: RunRecord,
+    decision: Waiting,
+    action: Action,
+    side: Side,
+    words: dict[str, Any],
+    request_of: Callable[[dict[str, Any]], AnyRequest],
+    reason: str,
+    now: datetime,
+    principal: Principal,
+    ordinal: int = 0,
+    terms: Mapping[str, Any] | None = None,
+) -> IntentRecord:
+    """Make the intent of anything that enlarges no exposure.
+
+    Parameters
+    ----------
+    words
+        What it says, for the fingerprint; nothing derived from a quote.
+    request_of
+        Makes the request from the fields that all of them share.
+    """
+    bar_time = from_ns(decision.bar_ns)
+    fingerprint = signal_fingerprint(program.version_hash, words)
     key = run_key(
         live_run_id=run.live_run_id,
         bar_time=bar_time,
         symbol=run.symbol,
-        side=held.side,
-        action=Action.CLOSE_POSITION.value,
+        side=side,
+        action=action.value,
         ordinal=ordinal,
         fingerprint=fingerprint,
     )
-    request = CloseRequest(
-        account_id=run.account_id,
-        symbol=run.symbol,
-        direction=held.side,
-        position_id=held.position_id,
-        metadata=_metadata(program, run, decision, reason),
-        idempotency_key=key,
-    )
+    head: dict[str, Any] = {
+        "account_id": run.account_id,
+        "symbol": run.symbol,
+        "direction": side,
+        "metadata": _metadata(program, run, decision, reason),
+        "idempotency_key": key,
+    }
     return make_intent(
-        request,
-        action=Action.CLOSE_POSITION,
+        request_of(head),
+        action=action,
         key=key,
         fingerprint=fingerprint,
         principal=principal,
         now=now,
         bar_time=bar_time,
         ordinal=ordinal,
-        terms={"reason": reason},
+        terms={"reason": reason, **(terms or {})},
     )
 
 
@@ -163,9 +219,12 @@ def _entry_intent(
     side: Side,
     moment: Moment,
     principal: Principal,
-) -> IntentRecord:
+) -> tuple[IntentRecord, int]:
     instrument, sign = program.instrument, side.sign
     quote_points = instrument.to_points(moment.quote.price_for(side))
+    pending = _pending(program, run, decision, side, moment)
+    if pending is not None:
+        quote_points = pending.level
     stop = decision.stop_points
     target = 0
     if program.has_target:
@@ -183,6 +242,7 @@ def _entry_intent(
         "stop_points": stop,
         "target_points": target,
         **_risk_words(program),
+        **({} if pending is None else pending.words),
     }
     fingerprint = signal_fingerprint(program.version_hash, words)
     bar_time = from_ns(decision.bar_ns)
@@ -198,6 +258,8 @@ def _entry_intent(
     terms: dict[str, Any] = {}
     if moment.cooldown_from is not None:
         terms["cooldown_from"] = moment.cooldown_from.isoformat()
+    if pending is not None:
+        terms["expires_at"] = from_ns(pending.until_ns).isoformat()
     risk = program.spec.risk
     built = build_trade_request(
         account_id=run.account_id,
@@ -210,6 +272,8 @@ def _entry_intent(
         take_profit=instrument.price(target_points) if program.has_target else None,
         risk_percent=None if isinstance(risk, Lots) else risk.percent,
         lots=risk.lots if isinstance(risk, Lots) else None,
+        order_type=OrderType.MARKET if pending is None else pending.order_type,
+        limit_price=None if pending is None else instrument.price(pending.level),
         stop_policy=program.stop_policy,
         valid_until=from_ns(decision.act_ns) + ENTRY_VALID,
         live_run_id=run.live_run_id,
@@ -219,7 +283,36 @@ def _entry_intent(
         idempotency_key=key,
         terms=terms,
     )
-    return make_entry(built, key=key, fingerprint=fingerprint, principal=principal, now=moment.now, bar_time=bar_time)
+    intent = make_entry(built, key=key, fingerprint=fingerprint, principal=principal, now=moment.now, bar_time=bar_time)
+    return intent, 0 if pending is None else pending.until_ns
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """The pending order of an entry: what it waits for and how long."""
+
+    order_type: OrderType
+    level: int
+    until_ns: int
+    words: dict[str, Any]
+
+
+def _pending(program: Program, run: RunRecord, decision: Waiting, side: Side, moment: Moment) -> _Pending | None:
+    plan = decision.plan
+    if plan is None or plan["kind"] == managed.AT_MARKET:
+        return None
+    instrument = program.instrument
+    level = int(plan["long"] if side is Side.BUY else plan["short"])
+    bid, ask = instrument.to_points(moment.quote.bid), instrument.to_points(moment.quote.ask)
+    refusal = managed.trigger_refusal(plan["kind"], side.sign, level, bid, ask)
+    if refusal != rules.OK:
+        code = managed.PENDING_REASONS[refusal]
+        raise EntrySkipped(code, f"{side.value} {run.symbol}: the quote {bid}/{ask} has reached level {level} already")
+    order_type = OrderType.LIMIT if plan["kind"] == managed.AT_LIMIT else OrderType.STOP
+    until_ns = decision.act_ns + plan["expiry_bars"] * Timeframe(run.timeframe).ns
+    return _Pending(
+        order_type, level, until_ns, {"order": order_type.value, "level": level, "bars": plan["expiry_bars"]}
+    )
 
 
 def _risk_words(program: Program) -> dict[str, Decimal]:

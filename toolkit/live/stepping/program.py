@@ -25,6 +25,7 @@ from toolkit.simulation.account import to_minor
 from toolkit.simulation.rates import value_columns
 from toolkit.store.runs import RunRecord, Versions
 from toolkit.strategy.incremental import Incremental
+from toolkit.strategy.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 _CACHE_LIMIT = 2_000
@@ -71,6 +72,11 @@ class Program:
         """Whether positions are charged swap."""
         return self.instrument.swap_mode != "none"
 
+    @property
+    def managed(self) -> bool:
+        """Whether the strategy has pending entries, or moves its positions while they are open."""
+        return bool(self.spec.features)
+
 
 @dataclass(slots=True)
 class Hot:
@@ -93,7 +99,7 @@ def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:
         return hot
     program = hot.program if hot is not None else _program(engine, desk, run)
     state, strategy = decode(run.state)
-    driver = Incremental(program.spec, program.instrument, strategy, timeframe=run.timeframe)
+    driver = Incremental(program.spec, program.instrument, strategy, timeframe=run.timeframe, supports=FEATURES)
     fresh = Hot(program, run.version, state, driver)
     if program.data is not None:
         cursor = -1 if run.cursor is None else to_ns(run.cursor)

@@ -16,8 +16,11 @@ from toolkit.execution.ports import ReplayVenue
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
-from toolkit.live.stepping.decide import Moment, carry_out
+from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.ending import finish
+from toolkit.live.stepping.managed.act import Bar, carry_out_managed
+from toolkit.live.stepping.managed.memory import after_bar, as_it_was, before_move, plan_words
+from toolkit.live.stepping.managed.pending import look_after_order, note_entry, working_orders
 from toolkit.live.stepping.program import Hot, ReplayData
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
@@ -50,31 +53,47 @@ def step_replay(
     _catch_up(desk, venue, hot)
     if hot.state.entry is not None:
         return _second_half(engine, desk, run, hot, data, unknown)
+    managed = hot.program.managed
+    if managed:
+        look_after_order(engine, desk, run, hot)
     positions = load_positions(engine, desk, run, hot)
     step = Step()
+    taken = 0  # bars committed on the way
     last_row = len(data.ts) - 1
     while True:
-        decision, target = _next_decision(hot, data, positions, step, limit, last_row)
+        decision, target = _next_decision(hot, data, positions, step, limit - taken, last_row)
         reach = target if barrier_ns is None else min(barrier_ns, target)
+        if managed:
+            hot.state = replace(hot.state, managed=before_move(hot.state.managed, positions))
+        if (managed or step.signals) and reach > hot.state.clock_ns and venue.first_touch(from_ns(reach)) is not None:
+            # What was decided on the way here must not be decided again once the venue has moved on: keep it first.
+            hot.state = replace(hot.state, ready_ns=target, due=decision)
+            run = commit_step(engine, run, hot, positions, step)
+            taken += step.bars
+            step = Step()
         positions = _move(engine, desk, venue, run, hot, positions, reach, step)
         if reach < target:
             hot.state = replace(hot.state, ready_ns=target, due=decision)
             commit_step(engine, run, hot, positions, step)
-            return Progress(run.status, step.bars, "barrier")
+            return Progress(run.status, taken + step.bars, "barrier")
         hot.state = replace(hot.state, ready_ns=target, due=None)
         if decision is None:
             if hot.next_row >= last_row and target == data.end_ns:
                 step.cursor_ns = data.ts[last_row]
                 step.bars += 1
                 return finish(engine, desk, run, hot, positions, step, "the replay has ended")
-            if step.bars >= limit:
+            if taken + step.bars >= limit:
                 commit_step(engine, run, hot, positions, step)
-                return Progress(run.status, step.bars)
+                return Progress(run.status, taken + step.bars)
             continue
-        step.signals += 1
-        moment = _moment(engine, desk, hot, data, positions, decision, unknown)
-        step.market_time = moment.quote.ts
-        step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
+        step.signals += decision.code != 0
+        if managed:
+            step.orders = _managed(engine, desk, run, hot, data, positions, decision, unknown)
+            step.market_time = from_ns(decision.act_ns)
+        else:
+            moment = _moment(engine, desk, hot, data, positions, decision, unknown)
+            step.market_time = moment.quote.ts
+            step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if step.orders:
             if step.orders.then_enter and run.stage != "shadow":
                 hot.state = replace(hot.state, entry=decision)
@@ -83,11 +102,44 @@ def step_replay(
                 desk.gateway.deliver(run.account_id)
             if hot.state.entry is not None:
                 second = _second_half(engine, desk, run, hot, data, unknown)
-                return replace(second, bars=step.bars, orders=second.orders + len(step.orders.intents))
-            return Progress(run.status, step.bars, orders=len(step.orders.intents))
-        if step.bars >= limit:
+                return replace(second, bars=taken + step.bars, orders=second.orders + len(step.orders.intents))
+            return Progress(run.status, taken + step.bars, orders=len(step.orders.intents))
+        if taken + step.bars >= limit:
             commit_step(engine, run, hot, positions, step)
-            return Progress(run.status, step.bars)
+            return Progress(run.status, taken + step.bars)
+
+
+def _managed(
+    engine: Engine,
+    desk: Desk,
+    run: RunRecord,
+    hot: Hot,
+    data: ReplayData,
+    positions: Positions,
+    decision: Waiting,
+    unknown: bool,
+) -> Orders:
+    """Take the decision's bar into the memory of a managed run and plan what follows at the open after it."""
+    hot.state = replace(hot.state, managed=after_bar(hot.state.managed, positions, decision))
+    if hot.state.clock_ns >= hot.state.managed.get("until", 0) > 0:
+        look_after_order(engine, desk, run, hot)
+    row = bisect_right(data.ts, decision.act_ns) - 1
+    bar = Bar(
+        program=hot.program,
+        run=run,
+        decision=decision,
+        bid=int(data.bars.bid_open[row]),
+        ask=int(data.bars.ask_open[row]),
+        now=engine.now(),
+        principal=engine.service,
+        moment_of=lambda: _moment(engine, desk, hot, data, positions, decision, unknown),
+    )
+    orders, memory = carry_out_managed(
+        bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
+    )
+    hot.state = replace(hot.state, managed=memory)
+    note_entry(hot, decision.plan, orders.until_ns)
+    return orders
 
 
 def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, data: ReplayData, unknown: bool) -> Progress:
@@ -119,6 +171,9 @@ def _next_decision(
     if held is not None:
         # The entry bits stay: a stop on the way may have made the run flat by then.
         matters |= _EXIT_LONG if held.side.sign > 0 else _EXIT_SHORT
+    managed = hot.program.managed
+    # While a managed position or a pending order lives, every bar may change something.
+    every = managed and (held is not None or bool(state.managed.get("until")))
     rows, take = data.rows, hot.driver.step
     row = hot.next_row
     stop = min(last_row, row + max(1, limit - step.bars))
@@ -127,7 +182,7 @@ def _next_decision(
     while row < stop:
         decided = take(*rows[row])
         row += 1
-        if decided.code & matters:
+        if every or decided.code & matters:
             decision = Waiting(
                 bar_ns=data.ts[row - 1],
                 act_ns=data.ts[row],
@@ -136,6 +191,9 @@ def _next_decision(
                 target_points=decided.target_points,
                 rr=decided.rr,
                 has_stop=decided.has_stop,
+                plan=plan_words(decided.management, decided.stop_points),
+                bid_high=int(data.bars.bid_high[row - 1]) if managed else 0,
+                ask_low=int(data.bars.ask_low[row - 1]) if managed else 0,
             )
             break
     hot.next_row = row
@@ -167,6 +225,8 @@ def _move(
             desk.service.sync_book()
         if made or (hot.program.swapped and positions.open):
             positions = load_positions(engine, desk, run, hot)
+        if hot.program.managed:
+            positions = as_it_was(hot.state.managed, positions)
         hot.state = replace(hot.state, clock_ns=until)
         _mark_days(hot, positions, before, until, step)
     return positions

@@ -8,6 +8,7 @@ from dataclasses import replace
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Step, commit_step, load_positions, unsettled_intents
 from toolkit.live.stepping.decide import Moment, Skip, carry_out
+from toolkit.live.stepping.managed.pending import note_entry, settled_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.run_book import Positions
@@ -41,10 +42,16 @@ def enter_after_exit(
     if positions.open or waiting:
         why = "its exit is not filled" if positions.open else "the answer to its exit is unknown"
         step.orders.skips.append(Skip(side, "exit_not_filled", f"{side.value} {run.symbol} was not entered: {why}"))
+    elif hot.program.managed and settled_orders(engine, desk, run):
+        why = "the pending order before it could not be cancelled"
+        step.orders.skips.append(
+            Skip(side, "pending_not_cancelled", f"{side.value} {run.symbol} was not entered: {why}")
+        )
     else:
         moment = moment_of(positions, decision)
         step.market_time = moment.quote.ts
         step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
+        note_entry(hot, decision.plan, step.orders.until_ns)
     commit_step(engine, run, hot, positions, step)
     if step.orders.intents:
         desk.gateway.deliver(run.account_id)

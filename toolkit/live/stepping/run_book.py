@@ -36,6 +36,7 @@ class OpenTrade:
     booked: int  # commission, swap and partial profits so far, minor units
     stop_points: int = 0
     target_points: int = 0
+    entry_steps: int = 0  # volume of the entry, partial closes or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,10 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
         entered = to_ns(row.entry_time)
         if row.status == "open":
             left = instrument.steps_floor(row.open_lots)
-            levels = [0 if p is None else instrument.to_points(p) for p in (row.stop_loss, row.take_profit)]
-            held.append(OpenTrade(row.trade_id, row.position_id, side, left, entry, entered, booked, *levels))
+            stop, target = (0 if p is None else instrument.to_points(p) for p in (row.stop_loss, row.take_profit))
+            held.append(
+                OpenTrade(row.trade_id, row.position_id, side, left, entry, entered, booked, stop, target, steps)
+            )
         elif str(row.trade_id) not in state.counted:
             # A trade's two commissions are equal: volume in is volume out. Half of it was booked at the entry.
             paid = to_minor(row.commission, currency) // 2 + to_minor(row.swap, currency)

@@ -27,6 +27,10 @@ class Waiting:
         Moment it is carried out: the open of the next bar.
     code, stop_points, target_points, rr, has_stop
         The decision's own words, see `toolkit.strategy.incremental.Decision`.
+    plan
+        Of a managed strategy: what the entry asks for besides stop and target, see `toolkit.live.stepping.plan_words`.
+    bid_high, ask_low
+        Of a managed strategy: the best prices of the decision's bar for a long and for a short.
     """
 
     bar_ns: int
@@ -36,6 +40,9 @@ class Waiting:
     target_points: int
     rr: float | None
     has_stop: bool
+    plan: Mapping[str, Any] | None = None
+    bid_high: int = 0
+    ask_low: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,9 @@ class RunState:
         No longer kept; the rows of ``equity_marks`` are.
     gaps
         Missing stretches of bars noticed so far.
+    managed
+        Of a managed strategy: the entry planned last and what its position has reached, see
+        `toolkit.live.stepping.managing`.
     """
 
     clock_ns: int = 0
@@ -79,6 +89,7 @@ class RunState:
     day_base: int = 0
     peak: int = 0
     gaps: int = 0
+    managed: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

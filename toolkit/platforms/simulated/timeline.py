@@ -16,6 +16,7 @@ from toolkit.platforms.simulated.ledger import Ledger
 from toolkit.platforms.simulated.records import Order, Position
 from toolkit.platforms.simulated.replay import Replay
 from toolkit.simulation import rules
+from toolkit.simulation.managed import rules as managed
 
 RANGE, EXPIRY, OPEN, LATE = range(4)
 _NEVER = 1 << 62
@@ -215,20 +216,15 @@ class Timeline:
                     self._stop_in_fill_bar(order, filled, replay, i)
 
     def _stop_in_fill_bar(self, order: Order, position: Position, replay: Replay, i: int) -> None:
-        """Watch the stop of a pending order in the bar that filled it; its target only from the next bar on.
-
-        Within one bar the path is unknown. A stop the price may have reached after the fill counts as reached; where
-        the bar began beyond the stop (only a STOP order can), it counts if the bar also ended there.
-        """
+        """Watch the stop of a pending order in the bar that filled it; its target only from the next bar on."""
         bars, stop, sign = replay.bars, position.stop_points, position.sign
-        if not stop or position.position_id not in self._state.positions:
+        if position.position_id not in self._state.positions:
             return
         if sign > 0:
             opened, worst, ended = int(bars.bid_open[i]), int(bars.bid_low[i]), int(bars.bid_close[i])
         else:
             opened, worst, ended = int(bars.ask_open[i]), int(bars.ask_high[i]), int(bars.ask_close[i])
-        from_beyond = order.order_type is OrderType.STOP and sign * (opened - stop) <= 0
-        if sign * ((ended if from_beyond else worst) - stop) <= 0:
+        if managed.stop_in_fill_bar(_kind(order), sign, stop, opened, worst, ended):
             ns = int(replay.open_ns[i])
             self._ledger.leave(position, position.steps, stop, ns, rules.EXIT_REASONS[rules.STOP_LOSS])
 
@@ -238,6 +234,8 @@ class Timeline:
 
 def _reached(order: Order, low: int, high: int) -> bool:
     """Tell whether a price between ``low`` and ``high`` triggers the pending order."""
-    if (order.order_type is OrderType.LIMIT) == (order.sign > 0):
-        return low <= order.price_points
-    return high >= order.price_points
+    return managed.pending_reached(_kind(order), order.sign, order.price_points, low, high)
+
+
+def _kind(order: Order) -> int:
+    return managed.AT_LIMIT if order.order_type is OrderType.LIMIT else managed.AT_STOP
