@@ -15,6 +15,8 @@ from toolkit.execution.request import CancelRequest, RequestMetadata
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Step, commit_step, load_positions, unsettled_intents
 from toolkit.live.stepping.decide import Orders, close_intent
+from toolkit.live.stepping.managed.act import cancel_intent
+from toolkit.live.stepping.managed.pending import settled_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.run_book import Positions
@@ -23,6 +25,7 @@ from toolkit.store.intents import SqlTransaction
 from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
 
 _ERROR_ATTEMPTS = 20
+_CANCEL_ATTEMPTS = 3
 
 
 def finish(
@@ -53,6 +56,9 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     desk.service.sync_book()
     hot.synced = True
     positions = load_positions(engine, desk, run, hot)
+    taken_back = take_back_orders(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()))
+    if taken_back:
+        return Progress(run.status, orders=taken_back)
     options = run.options
     if options.get("flatten") and positions.open:
         attempt = int(hot.state.extra.get("flattened", 0))
@@ -75,6 +81,33 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         return Progress(run.status, orders=len(orders.intents))
     reason = str(options.get("stop_reason", "stopped"))
     return finish(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()), reason)
+
+
+def take_back_orders(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> int:
+    """Cancel the pending orders of a run that is ending, and commit the step; return how many cancels were written.
+
+    0 says that none works any more, or that the platform has refused to cancel it several times.
+    """
+    attempt = int(hot.state.extra.get("taken_back", 0))
+    if not hot.program.managed or attempt >= _CANCEL_ATTEMPTS:
+        return 0
+    working = settled_orders(engine, desk, run)
+    if not working:
+        return 0
+    clock = to_ns(desk.platform.now())
+    decision = Waiting(clock, clock, 0, 0, 0, None, True)
+    step.orders = Orders(
+        [
+            cancel_intent(
+                hot.program, run, decision, order, "run_ended", engine.now(), engine.service, attempt * 100 + n
+            )
+            for n, order in enumerate(working)
+        ]
+    )
+    hot.state = replace(hot.state, extra={**hot.state.extra, "taken_back": attempt + 1})
+    commit_step(engine, run, hot, positions, step)
+    desk.gateway.deliver(run.account_id)
+    return len(step.orders.intents)
 
 
 def cancel_unsent_entries(engine: Engine, run: RunRecord, why: str) -> int:

@@ -23,6 +23,9 @@ from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.closed_bars import ClosedBars, clock_change, gap_words, read_closed
 from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
+from toolkit.live.stepping.managed.act import Bar, cancel_intent, carry_out_managed
+from toolkit.live.stepping.managed.memory import after_bar, plan_words
+from toolkit.live.stepping.managed.pending import look_after_order, note_entry, working_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
@@ -32,6 +35,7 @@ from toolkit.live.stepping.run_state import Waiting
 from toolkit.live.stepping.telling import tell_once
 from toolkit.market import Bars, Timeframe
 from toolkit.market.platform_clock import day_ids
+from toolkit.simulation import rules
 from toolkit.simulation.account import from_minor, point_value
 from toolkit.store.accounts import AccountRecord
 from toolkit.store.models import BarSeen
@@ -116,9 +120,10 @@ def _take(hot: Hot, bars: Bars, step: Step) -> list[Waiting]:
     volume = bars.volume.tolist() if bars.volume is not None else [math.nan] * len(bars)
     columns = (bars.ts, bars.open, bars.high, bars.low, bars.close)
     decisions: list[Waiting] = []
+    managed = hot.program.managed
     for row, fields in enumerate(zip(*(c.tolist() for c in columns), volume, strict=True)):
         decided = hot.driver.step(*fields)
-        if decided.code:
+        if decided.code or managed:
             decisions.append(
                 Waiting(
                     bar_ns=int(bars.ts[row]),
@@ -128,6 +133,9 @@ def _take(hot: Hot, bars: Bars, step: Step) -> list[Waiting]:
                     target_points=decided.target_points,
                     rr=decided.rr,
                     has_stop=decided.has_stop,
+                    plan=plan_words(decided.management, decided.stop_points),
+                    bid_high=int(bars.bid_high[row]) if managed else 0,
+                    ask_low=int(bars.ask_low[row]) if managed else 0,
                 )
             )
     step.bars = len(bars)
@@ -148,7 +156,10 @@ def _act(
 ) -> Orders:
     """Carry out the newest bar's decision; of older ones only an exit still counts."""
     newest = step.cursor_ns
-    step.signals = len(decisions)
+    step.signals = sum(d.code != 0 for d in decisions)
+    managed = hot.program.managed
+    if managed:
+        look_after_order(engine, desk, run, hot, to_ns(desk.platform.now()))
     for decision in decisions:
         stale = decision.bar_ns != newest
         moment = _moment(engine, desk, run, hot, positions, fresh, unknown=unknown, stale=stale)
@@ -161,12 +172,47 @@ def _act(
                     {},
                 )
             )
-        orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
+        if managed:
+            orders = _managed(engine, run, hot, positions, decision, moment, stale)
+        else:
+            orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if stale:
             orders.skips.clear()
         if orders:
             return orders
     return Orders()
+
+
+def _managed(
+    engine: Engine, run: RunRecord, hot: Hot, positions: Positions, decision: Waiting, moment: Moment, stale: bool
+) -> Orders:
+    """Take a bar into the memory of a managed run and plan what follows; of an old bar only the strategy's exit counts."""
+    hot.state = replace(hot.state, managed=after_bar(hot.state.managed, positions, decision))
+    held = positions.one
+    if stale and held is not None and rules.exit_reason(held.side.sign, decision.code) == rules.NO_EXIT:
+        return Orders()
+    to_points = hot.program.instrument.to_points
+    bar = Bar(
+        program=hot.program,
+        run=run,
+        decision=decision,
+        bid=to_points(moment.quote.bid),
+        ask=to_points(moment.quote.ask),
+        now=moment.now,
+        principal=engine.service,
+        moment_of=lambda: moment,
+    )
+    orders, memory = carry_out_managed(
+        bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
+    )
+    if held is not None:  # the rest of an order that was filled in part would enlarge what is managed
+        rest = working_orders(engine, run.live_run_id)
+        orders.intents += [
+            cancel_intent(hot.program, run, decision, o, "partly_filled", moment.now, engine.service) for o in rest
+        ]
+    hot.state = replace(hot.state, managed=memory)
+    note_entry(hot, decision.plan, orders.until_ns)
+    return orders
 
 
 def _moment(

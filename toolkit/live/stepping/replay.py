@@ -17,7 +17,7 @@ from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
-from toolkit.live.stepping.ending import finish
+from toolkit.live.stepping.ending import finish, take_back_orders
 from toolkit.live.stepping.managed.act import Bar, carry_out_managed
 from toolkit.live.stepping.managed.memory import after_bar, as_it_was, before_move, plan_words
 from toolkit.live.stepping.managed.pending import look_after_order, note_entry, working_orders
@@ -55,7 +55,7 @@ def step_replay(
         return _second_half(engine, desk, run, hot, data, unknown)
     managed = hot.program.managed
     if managed:
-        look_after_order(engine, desk, run, hot)
+        look_after_order(engine, desk, run, hot, hot.state.clock_ns)
     positions = load_positions(engine, desk, run, hot)
     step = Step()
     taken = 0  # bars committed on the way
@@ -79,6 +79,9 @@ def step_replay(
         hot.state = replace(hot.state, ready_ns=target, due=None)
         if decision is None:
             if hot.next_row >= last_row and target == data.end_ns:
+                orders = take_back_orders(engine, desk, run, hot, positions, step)
+                if orders:
+                    return Progress(run.status, taken + step.bars, orders=orders)
                 step.cursor_ns = data.ts[last_row]
                 step.bars += 1
                 return finish(engine, desk, run, hot, positions, step, "the replay has ended")
@@ -122,7 +125,7 @@ def _managed(
     """Take the decision's bar into the memory of a managed run and plan what follows at the open after it."""
     hot.state = replace(hot.state, managed=after_bar(hot.state.managed, positions, decision))
     if hot.state.clock_ns >= hot.state.managed.get("until", 0) > 0:
-        look_after_order(engine, desk, run, hot)
+        look_after_order(engine, desk, run, hot, hot.state.clock_ns)
     row = bisect_right(data.ts, decision.act_ns) - 1
     bar = Bar(
         program=hot.program,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from toolkit.execution.intents import Action
+from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.principal import Principal
 from toolkit.execution.request import CancelRequest, ModifyRequest, ReduceRequest
 from toolkit.live.stepping.decide import Moment, Orders, Skip, close_intent, enter, exit_intent
@@ -67,8 +68,11 @@ def carry_out_managed(
     elif memory.get("until"):
         for order in working():
             if managed.cancels_pending(order.side.sign, decision.code):
-                orders.intents.append(cancel_intent(bar, order, "replaced" if sign else "signal"))
-                orders.then_enter = sign != 0
+                reason = "replaced" if sign else "signal"
+                orders.intents.append(
+                    cancel_intent(bar.program, bar.run, decision, order, reason, bar.now, bar.principal)
+                )
+                orders.then_enter = sign != 0 and bar.moment_of().entries_allowed
         if not orders.then_enter and sign:
             _enter(bar, orders)
     elif sign:
@@ -136,7 +140,7 @@ def _close(bar: Bar, held: OpenTrade, reason: int, orders: Orders) -> None:
     orders.then_enter = rules.entry_side(bar.decision.code) != 0 and bar.moment_of().entries_allowed
 
 
-def reduce_intent(bar: Bar, held: OpenTrade, left: int, ordinal: int) -> Any:
+def reduce_intent(bar: Bar, held: OpenTrade, left: int, ordinal: int) -> IntentRecord:
     """Make the intent that brings a position down to ``left`` steps."""
     remaining = bar.program.instrument.lots(left)
     reason = rules.EXIT_REASONS[rules.PARTIAL]
@@ -155,7 +159,7 @@ def reduce_intent(bar: Bar, held: OpenTrade, left: int, ordinal: int) -> Any:
     )
 
 
-def stop_intent(bar: Bar, held: OpenTrade, stop: int) -> Any:
+def stop_intent(bar: Bar, held: OpenTrade, stop: int) -> IntentRecord:
     """Make the intent that sets a position's stop, never to a looser level than it has."""
     price = bar.program.instrument.price(stop)
     return exit_intent(
@@ -173,17 +177,27 @@ def stop_intent(bar: Bar, held: OpenTrade, stop: int) -> Any:
     )
 
 
-def cancel_intent(bar: Bar, order: WorkingOrder, reason: str) -> Any:
+def cancel_intent(
+    program: Program,
+    run: RunRecord,
+    decision: Waiting,
+    order: WorkingOrder,
+    reason: str,
+    now: datetime,
+    principal: Principal,
+    ordinal: int = 0,
+) -> IntentRecord:
     """Make the intent that takes a pending order back."""
     return exit_intent(
-        bar.program,
-        bar.run,
-        bar.decision,
+        program,
+        run,
+        decision,
         Action.CANCEL_ORDER,
         order.side,
         {"order": order.order_id},
         lambda head: CancelRequest(order_id=order.order_id, **head),
         reason,
-        bar.now,
-        bar.principal,
+        now,
+        principal,
+        ordinal,
     )

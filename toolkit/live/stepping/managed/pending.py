@@ -59,18 +59,16 @@ def note_entry(hot: Hot, plan: Mapping[str, Any] | None, until_ns: int | None) -
         hot.state = replace(hot.state, managed=planned(hot.state.managed, plan, until_ns))
 
 
-def look_after_order(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> bool:
-    """Find out whether the pending order still works; return whether it was settled just now.
+def look_after_order(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, now_ns: int) -> None:
+    """Find out whether the pending order still works, and remember when it does not.
 
     Called where it may be gone: at the beginning of a step, because its placing may have been refused or a cancel carried
-    out, and once the clock has passed its end.
+    out, and once the platform's clock has passed its end.
     """
     until = int(hot.state.managed.get("until", 0))
     if not until:
-        return False
-    over = hot.state.clock_ns >= until
+        return
+    over = now_ns >= until
     working = settled_orders(engine, desk, run) if over else working_orders(engine, run.live_run_id)
-    if working:
-        return False
-    hot.state = replace(hot.state, managed=without_order(hot.state.managed))
-    return over
+    if not working:
+        hot.state = replace(hot.state, managed=without_order(hot.state.managed))
