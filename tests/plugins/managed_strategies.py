@@ -89,6 +89,16 @@ class LimitEntries(Managed):
         return tk.Exit(long=x.close < x.bottom + 0.1 * x.atr, short=x.close > x.top - 0.1 * x.atr)
 
 
+class Busy(Managed):
+    """An entry on every bar: whoever takes a bar for one without a position trades on it."""
+
+    def entry(self, x: Any) -> Any:
+        return tk.Entry(long=x.fast > x.slow, short=x.fast < x.slow)
+
+    def managed(self, x: Any) -> dict[str, Any]:
+        return {"trailing_stop": 1.2 * x.atr, "partials": [tk.Partial(tk.RR(0.4), 0.4)]}
+
+
 class Everything(StopEntries):
     """All of it."""
 
