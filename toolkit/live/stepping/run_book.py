@@ -37,6 +37,7 @@ class OpenTrade:
     stop_points: int = 0
     target_points: int = 0
     entry_steps: int = 0  # volume of the entry, partial closes or not
+    earned: int = 0  # commission and partial profits so far, without any swap
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ClosedTrade:
     exit_ns: int
     booked: int
     entry_booked: int  # what had been booked before it was left: the entry's commission, and swap
+    swap: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,27 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
             left = instrument.steps_floor(row.open_lots)
             stop, target = (0 if p is None else instrument.to_points(p) for p in (row.stop_loss, row.take_profit))
             held.append(
-                OpenTrade(row.trade_id, row.position_id, side, left, entry, entered, booked, stop, target, steps)
+                OpenTrade(
+                    row.trade_id,
+                    row.position_id,
+                    side,
+                    left,
+                    entry,
+                    entered,
+                    booked,
+                    stop,
+                    target,
+                    steps,
+                    to_minor(row.profit + row.commission, currency),
+                )
             )
         elif str(row.trade_id) not in state.counted:
             # A trade's two commissions are equal: volume in is volume out. Half of it was booked at the entry.
-            paid = to_minor(row.commission, currency) // 2 + to_minor(row.swap, currency)
-            gone.append(ClosedTrade(row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid))
+            swap = to_minor(row.swap, currency)
+            paid = to_minor(row.commission, currency) // 2 + swap
+            gone.append(
+                ClosedTrade(row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid, swap)
+            )
     gone.sort(key=lambda t: (t.exit_ns, t.entry_ns))
     return Positions(tuple(held), tuple(gone))
 

@@ -5,8 +5,9 @@
 ``until``
     Moment up to which its pending order works, ns; 0 when none was placed, or it is known to be gone.
 ``held``
-    The open position: the plan it was opened by, closed bars since its fill, its best price, which partials are decided,
-    and its volume and booked money before the clock moves on.
+    The open position: the plan it was opened by, closed bars since its fill, its best price, which partials are decided.
+``left``
+    Its trade, volume and earnings without swap before the clock moves on.
 """
 
 from __future__ import annotations
@@ -83,16 +84,17 @@ def before_move(memory: Memory, positions: Positions) -> dict[str, Any]:
     held, known = positions.one, memory.get("held")
     if held is None or known is None or known["trade"] != str(held.trade_id):
         return {**memory, "left": None}
-    return {**memory, "left": [str(held.trade_id), held.steps, held.booked]}
+    return {**memory, "left": [str(held.trade_id), held.steps, held.earned]}
 
 
 def as_it_was(memory: Memory, positions: Positions) -> Positions:
     """Return the positions with the one that has just gone as it was before: a partial may have made it smaller."""
     if not memory.get("left"):
         return positions
-    trade, steps, booked = memory["left"]
+    trade, steps, earned = memory["left"]
     closed = tuple(
-        replace(t, steps=steps, entry_booked=booked) if str(t.trade_id) == trade else t for t in positions.closed
+        replace(t, steps=steps, entry_booked=earned + t.swap) if str(t.trade_id) == trade else t
+        for t in positions.closed
     )
     return replace(positions, closed=closed)
 
