@@ -118,3 +118,12 @@ def test_cross_converts_from_bars_of_another_pair() -> None:
     )
     result = both(Bold(), thin_bars, tk.PaperAccount("USD", 30_000, leverage=140), conversion={"USDJPY": thin})
     assert len(result.trades) >= 15
+
+
+def test_netting_account_books_one_strategy_as_a_hedging_account_does() -> None:
+    """A strategy holds one position a symbol, so the mode changes nothing for it: backtest, live netting, live hedging."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 600, **SWAPS["points"])
+    netting = both(EmaCross(), bars, tk.PaperAccount("USD", 10_000, mode="netting", commission_per_lot="3.5"))
+    hedging = tk.backtest(EmaCross(), bars, account=tk.PaperAccount("USD", 10_000, commission_per_lot="3.5"))
+    assert normalise_all(netting.trade_records) == normalise_all(hedging.trade_records)
+    assert len(netting.trades) >= 10

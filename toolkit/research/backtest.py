@@ -1,11 +1,13 @@
-"""One strategy on one symbol: ``tk.backtest`` and its result."""
+"""One strategy on bars of one symbol, or of several: ``tk.backtest`` and its result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from toolkit.research.portfolio import backtest_portfolio
+from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.result import BacktestResult
 from toolkit.research.setup import FillAt, Setup, plan_of, prepare, terms_of
 from toolkit.research.trial_count import count_spec
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BacktestResult", "backtest", "model_trades"]
 
 
+@overload
 def backtest(
     strategy: Any,
     bars: Bars,
@@ -30,7 +33,30 @@ def backtest(
     guards: Guards | None = None,
     fill_at: FillAt = "next_open",
     conversion: Mapping[str, Bars] | None = None,
-) -> BacktestResult:
+) -> BacktestResult: ...
+
+
+@overload
+def backtest(
+    strategy: Any,
+    bars: Mapping[str, Bars],
+    *,
+    account: PaperAccount | None = None,
+    guards: Guards | None = None,
+    fill_at: FillAt = "next_open",
+    conversion: Mapping[str, Bars] | None = None,
+) -> PortfolioResult: ...
+
+
+def backtest(
+    strategy: Any,
+    bars: Bars | Mapping[str, Bars],
+    *,
+    account: PaperAccount | None = None,
+    guards: Guards | None = None,
+    fill_at: FillAt = "next_open",
+    conversion: Mapping[str, Bars] | None = None,
+) -> BacktestResult | PortfolioResult:
     """Run a strategy over bars, under the fill rules that also govern the paper platform.
 
     Parameters
@@ -38,7 +64,8 @@ def backtest(
     strategy
         A ``SectionedStrategy`` object or a ``StrategySpec``.
     bars
-        Closed bars of one symbol, oldest first.
+        Closed bars of one symbol, oldest first; or of several, by symbol, of one timeframe: the strategy then trades each
+        of them, in this order and on one equity, and may read another one's prices as ``bars["GBPUSD"].close``.
     account
         Terms of the account; 10,000 USD without commission when left out.
     guards
@@ -53,6 +80,7 @@ def backtest(
     Returns
     -------
     BacktestResult
+        Or a `PortfolioResult`, for bars of several symbols.
 
     Raises
     ------
@@ -61,8 +89,12 @@ def backtest(
     ConversionRateMissing
         When profit cannot be converted to the account currency; a rate is never assumed.
     """
-    setup = prepare(bars, account, guards, fill_at, conversion)
     spec = StrategySpec.from_strategy(strategy)
+    if isinstance(bars, Mapping):
+        many = backtest_portfolio(spec, bars, account=account, guards=guards, fill_at=fill_at, conversion=conversion)
+        count_spec(spec, next(iter(bars.values())))
+        return many
+    setup = prepare(bars, account, guards, fill_at, conversion)
     result = run_spec(spec, setup)
     count_spec(spec, bars)
     return result

@@ -28,8 +28,10 @@ from toolkit.simulation.managed import cells
 from toolkit.simulation.managed import loop as managed_loop
 from toolkit.simulation.managed import rules as managed_rules
 from toolkit.simulation.managed import steps as managed_steps
+from toolkit.simulation.portfolio import cells as portfolio_cells
+from toolkit.simulation.portfolio import loop as portfolio_loop
 
-__all__ = ["compiled_loop", "compiled_managed_loop", "have_numba", "kernel_folder"]
+__all__ = ["compiled_loop", "compiled_managed_loop", "compiled_portfolio_loop", "have_numba", "kernel_folder"]
 
 _LOCK = threading.Lock()
 _RULES = (rounding, guard_rules, rules, state, margin, swap, hold, events, marking, stretches)
@@ -125,6 +127,14 @@ def compiled_managed_loop() -> ModuleType:
         return managed_loop
     parts = (*_RULES, cells, managed_rules, managed_steps, managed_loop, stretches_compiled)
     return _compiled("managed", parts, "simulate_managed")
+
+
+@cache
+def compiled_portfolio_loop() -> ModuleType:
+    """Return the module whose ``simulate_many`` is compiled, or the plain one where numba is not installed."""
+    if not have_numba():
+        return portfolio_loop
+    return _compiled("portfolio", (*_RULES, portfolio_cells, portfolio_loop), "simulate_many")
 
 
 def _compiled(stem: str, modules: Sequence[ModuleType], *roots: str) -> ModuleType:

@@ -16,7 +16,7 @@ from toolkit.simulation.account import point_value
 if TYPE_CHECKING:
     from toolkit.market import Bars
 
-__all__ = ["closes", "largest_value", "value_columns"]
+__all__ = ["closes", "largest_value", "value_columns", "values_at"]
 
 Int64 = npt.NDArray[np.int64]
 
@@ -56,15 +56,42 @@ def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | No
     if quote == currency:
         return np.array([num, den], np.int64)
     pair = _pair(bars, currency, conversion or {})
-    index = _rows(bars, pair, quote, currency)
+    return _values(bars, pair, currency, _rows(bars, pair, quote, currency)).ravel()
+
+
+def values_at(bars: Bars, moments: Int64, currency: str, conversion: Mapping[str, Bars] | None = None) -> Int64:
+    """Point value at moments, pairs (num, den) in rows: by the last close of the pair at or before each of them.
+
+    Before the first bar of the traded symbol, and after its last, a rate may be missing; the nearest one stands there.
+
+    Raises
+    ------
+    ConversionRateMissing
+        As in `value_columns`.
+    """
+    num, den = point_value(bars.instrument, currency)
+    quote = bars.instrument.quote_currency
+    if quote == currency:
+        return np.tile(np.array([num, den], np.int64), (len(moments), 1))
+    pair = _pair(bars, currency, conversion or {})
+    known = closes(pair)
+    index = np.searchsorted(known, moments, side="right") - 1
+    if pair is not bars:
+        needed = (moments > bars.ts[0]) & (moments <= bars.ts[-1] + bars.timeframe.ns)
+        _refuse_stale(bars, pair, quote, currency, moments[needed], index[needed], known)
+    return _values(bars, pair, currency, np.maximum(index, 0))
+
+
+def _values(bars: Bars, pair: Bars, currency: str, index: Int64) -> Int64:
+    num, den = point_value(bars.instrument, currency)
     twice_mid = pair.bid_close.astype(np.int64)[index] + pair.ask_close[index]
     unit = 2 * pair.instrument.scale
-    if pair.instrument.base_currency == quote:
+    if pair.instrument.base_currency == bars.instrument.quote_currency:
         common = gcd(num, den * unit)
-        nums, dens = num // common * twice_mid, np.full(len(bars), den * unit // common)
+        nums, dens = num // common * twice_mid, np.full(len(index), den * unit // common)
     else:
         common = gcd(num * unit, den)
-        nums, dens = np.full(len(bars), num * unit // common), den // common * twice_mid
+        nums, dens = np.full(len(index), num * unit // common), den // common * twice_mid
     if int(nums.max()) >= _NUM_LIMIT:
         raise BadInput(
             must_be(
@@ -74,7 +101,7 @@ def value_columns(bars: Bars, currency: str, conversion: Mapping[str, Bars] | No
                 f"give {pair.symbol} with fewer digits",
             )
         )
-    return np.stack([nums, dens], axis=1).ravel()
+    return np.stack([nums, dens], axis=1)
 
 
 def largest_value(value: Int64) -> tuple[int, int]:
@@ -105,6 +132,13 @@ def _rows(bars: Bars, pair: Bars, quote: str, currency: str) -> Int64:
         return np.arange(len(bars))
     moments, known = np.append(bars.ts[1:], bars.ts[-1] + bars.timeframe.ns), closes(pair)
     index = np.searchsorted(known, moments, side="right") - 1
+    _refuse_stale(bars, pair, quote, currency, moments, index, known)
+    return index
+
+
+def _refuse_stale(
+    bars: Bars, pair: Bars, quote: str, currency: str, moments: Int64, index: Int64, known: Int64
+) -> None:
     stale = (index < 0) | (moments - known[np.maximum(index, 0)] > _OLDEST_NS)
     if stale.any():
         i = int(np.argmax(stale))
@@ -116,4 +150,3 @@ def _rows(bars: Bars, pair: Bars, quote: str, currency: str) -> Int64:
                 f"give bars of {pair.symbol} that cover {bars.symbol} from {from_ns(int(bars.ts[0])).isoformat()}",
             )
         )
-    return index

@@ -34,6 +34,7 @@ class ColumnCache:
     def __init__(self, bars: Bars | Mapping[str, Bars], *, shared: bool = True) -> None:
         self.shared = shared
         self.bars = next(iter(bars.values())) if isinstance(bars, Mapping) else bars
+        self.others: Mapping[str, Bars] = bars if isinstance(bars, Mapping) else {}
         self.length = len(self.bars)
         self._ids: dict[Any, int] = {}
         self._columns: dict[int, Column] = {}
@@ -137,12 +138,21 @@ class ColumnCache:
     def field(self, name: str, symbol: str | None = None) -> Column:
         """Return a price, the volume or a time of the bars as float64."""
         if symbol is not None and symbol != self.bars.symbol:
-            raise StrategyError(
-                must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well")
-            )
+            if symbol not in self.others:
+                raise StrategyError(
+                    must_be(f"bars[{symbol!r}]", "among the bars given", "missing", "pass its bars as well")
+                )
+            return self._aligned(name, self.others[symbol])
         if name in _TIMES:
             return time_column(name, self.bars.ts)
         return _prices(self.bars, name)
+
+    def _aligned(self, name: str, other: Bars) -> Column:
+        """Return another symbol's column on these bars: of its last bar closed by the end of each, NaN before the first."""
+        closed = _closes(other).searchsorted(_closes(self.bars), "right")
+        column = time_column(name, other.ts) if name in _TIMES else _prices(other, name)
+        padded: Column = np.concatenate((np.array([np.nan]), column))
+        return np.ascontiguousarray(padded[closed])
 
     @property
     def columns_held(self) -> int:
@@ -153,6 +163,13 @@ class ColumnCache:
     def nbytes(self) -> int:
         """Memory held by columns, in bytes."""
         return sum(c.nbytes for c in self._columns.values()) + sum(c.nbytes for p in self._pool.values() for c in p)
+
+
+def _closes(bars: Bars) -> NDArray[np.int64]:
+    """Return the moment each bar is closed: at its end, or where the next one opens if that comes sooner."""
+    ends = bars.ts + bars.timeframe.ns
+    ends[:-1] = np.minimum(ends[:-1], bars.ts[1:])
+    return ends
 
 
 def _prices(bars: Bars, name: str) -> Column:
