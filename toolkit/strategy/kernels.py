@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,8 +50,13 @@ _disabled = False
 
 
 def available() -> bool:
-    """Return whether numba is installed and not switched off."""
-    return not _disabled and importlib.util.find_spec("numba") is not None
+    """Return whether numba is installed and not switched off, here or by SEATRIAL_NO_NUMBA=1."""
+    return not _disabled and os.environ.get("SEATRIAL_NO_NUMBA") != "1" and _installed()
+
+
+@cache
+def _installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def use_numba(on: bool) -> None:
