@@ -168,6 +168,7 @@ def _open_metatrader5(words: Mapping[str, Any]) -> TradingPlatform:
         clock=words.get("clock"),
         symbols=words.get("symbols"),
         suffix=str(words.get("suffix", "")),
+        stops_with_entry=words.get("stops", "with") == "with",
     )
 
 

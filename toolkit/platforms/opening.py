@@ -12,7 +12,7 @@ from toolkit.platforms.isolation import AgentPlatform, IsolatedPlatform, RemoteP
 from toolkit.platforms.secret_refs import resolve_secret
 
 _WORDS = frozenset(
-    {"path", "portable", "clock", "symbols", "suffix", "agent", "practice", "read_seconds", "send_seconds"}
+    {"path", "portable", "clock", "symbols", "suffix", "agent", "practice", "read_seconds", "send_seconds", "stops"}
 )
 
 
@@ -37,6 +37,10 @@ def check_metatrader5_settings(settings: Mapping[str, Any]) -> None:
             good = False
         if not good:
             raise BadInput(must_be(word, "a number of seconds above 0", settings[word], "correct the account"))
+    if settings.get("stops", "with") not in ("with", "after"):
+        raise BadInput(
+            must_be("stops", "'with' the entry or 'after' it", repr(settings["stops"]), "correct the account")
+        )
     if not isinstance(settings.get("symbols", {}), Mapping):
         raise BadInput(must_be("symbols", "a table of our names and theirs", settings["symbols"], "use OURS=THEIRS"))
     agent = settings.get("agent")

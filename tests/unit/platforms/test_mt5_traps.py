@@ -1,12 +1,24 @@
-"""The traps of the MetaTrader5 package, each pinned in the double and in the adapter (reference: docs/guides/metatrader5.md)."""
+"""The traps of the MetaTrader5 package, each pinned in the double and in the adapter.
+
+1. Texts of 30 characters and more are refused silently.          7. All times are the server's wall clock.
+2. Only float, int and str, in a real dict.                       8. Filling by the symbol's mask and execution mode.
+3. A call holds the interpreter lock and has no deadline.         9. Stops and freeze levels; stops refused on an entry.
+4. One terminal, one account: the guard before every send.       10. Volume steps and limits; profit needs Market Watch.
+5. Netting turns positions; closing by age.                      11. The server knows no repetition; identity is ours.
+6. The identifier stays, the ticket changes.                     12. The forming bar, revisions, None is an error, and
+                                                                     order_check promises nothing.
+"""
 
 from __future__ import annotations
 
 import inspect
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +29,7 @@ from toolkit.clock import ManualClock, from_ns
 from toolkit.errors import PlatformUnavailable, ReadFailed, UnknownSymbol, WrongAccount
 from toolkit.execution.ports import ClientTag, ClosePosition, ModifyProtection, OpenOrder, OrderType, Outcome
 from toolkit.market import Side, find_instrument, sample_bars
-from toolkit.platforms.metatrader5 import MetaTrader5Platform, codes, convert, platform, requests
+from toolkit.platforms.metatrader5 import MetaTrader5Platform, convert, platform, requests
 from toolkit.platforms.simmt5 import STRICT, SimMT5, SimMT5Platform
 from toolkit.platforms.simulated import Fault, FaultKind, FaultScript, SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
@@ -130,6 +142,42 @@ def test_mt5_trap_2_the_adapter_casts_every_value(sim: SimMT5) -> None:
     assert {type(v) for r in seen for v in r.values()} == {float, int, str}
 
 
+def test_mt5_trap_3_call_that_hangs_holds_the_interpreter_lock(tmp_path: Path) -> None:
+    """Nothing else of the process runs while the package waits: that is why a session has a process of its own.
+
+    What the toolkit makes of it is in test_isolation.py and tests/unit/live/test_mt5_feed.py.
+    """
+    beats: list[float] = []
+    over = threading.Event()
+
+    def heart() -> None:
+        while not over.wait(0.01):
+            beats.append(time.monotonic())
+
+    with venue(tmp_path) as paper:
+        sim = SimMT5(paper, hang_after=1, hang_seconds=0.6)
+        at = adapter(sim)
+        beating = threading.Thread(target=heart)
+        beating.start()
+        began = time.monotonic()
+        assert at.send(BUY).outcome is Outcome.DONE
+        ended = time.monotonic()
+        over.set()
+        beating.join(timeout=5)
+    inside = [began, *(b for b in beats if began < b < ended), ended]
+    assert max(b - a for a, b in pairwise(inside)) > 0.55
+
+
+def test_mt5_trap_4_terminal_without_its_server_sends_nothing(sim: SimMT5) -> None:
+    """A terminal that has lost its server is not asked to send: nothing can have been accepted."""
+    at = adapter(sim)
+    sim.cut_line()
+    assert at.send(BUY).outcome is Outcome.NOT_ACCEPTED
+    with pytest.raises(PlatformUnavailable, match="not connected"):
+        at.book()
+    assert sim.platform.order_count() == 0
+
+
 def test_mt5_trap_4_another_login_in_the_terminal_stops_every_send(sim: SimMT5) -> None:
     """A person who switches the terminal's account makes sends refused and reads fail, and nothing reaches the server."""
     at = adapter(sim)
@@ -185,6 +233,30 @@ def test_mt5_trap_5_close_beyond_the_position_is_refused_by_the_server(sim: SimM
     ticket = sim.order_send(deal_request()).order
     assert sim.order_send(deal_request(type=1, position=ticket, volume=0.2)).retcode == 10038
     assert sim.order_send(deal_request(type=0, position=ticket)).retcode == 10013
+
+
+def test_mt5_trap_5_account_that_closes_by_age_refuses_the_newer_position(sim: SimMT5) -> None:
+    """With ``fifo_close`` the newer of two positions cannot go first (10045); the reason comes back, the older one closes."""
+    sim.server.fifo_close = True
+    at = adapter(sim)
+    older, newer = at.send(BUY), at.send(BUY)
+    assert at.book().account.fifo_close
+    refused = at.send(ClosePosition(TAG, str(newer.position_id)))
+    assert (refused.outcome, refused.code) == (Outcome.FINAL, "FIFO_CLOSE")
+    assert at.send(ClosePosition(TAG, str(older.position_id))).outcome is Outcome.DONE
+    assert at.send(ClosePosition(TAG, str(newer.position_id))).outcome is Outcome.DONE
+
+
+def test_mt5_trap_6_turned_netting_position_keeps_its_identifier_under_a_new_ticket(tmp_path: Path) -> None:
+    """A reversal on a netting account: the old ticket is gone, the identifier is the same."""
+    with venue(tmp_path, "netting") as paper:
+        sim = SimMT5(paper)
+        at = adapter(sim)
+        opened = at.send(BUY)
+        turning = sim.order_send(deal_request(type=1, price=1.1, volume=0.3)).order
+        (position,) = at.book().positions
+        assert (position.position_id, position.ticket) == (opened.position_id, str(turning))
+        assert at.deals_of(str(opened.position_id))[-1].entry == "inout"
 
 
 def test_mt5_trap_6_identifier_stays_and_ticket_changes(sim: SimMT5) -> None:
@@ -271,11 +343,41 @@ def test_mt5_trap_9_levels_nearer_than_the_stops_level_are_not_sent(tmp_path: Pa
         assert at.send(replace(BUY, stop_loss=D("1.09950"))).outcome is Outcome.DONE
 
 
-def test_mt5_trap_9_missing_stop_after_the_fill_is_reported(tmp_path: Path) -> None:
-    """A server that does not take the stop over leaves protected False."""
-    with venue(tmp_path, faults=FaultScript([Fault(FaultKind.NO_PROTECTION)])) as paper:
+def test_mt5_trap_9_stop_that_the_fill_did_not_take_over_is_set_right_after(tmp_path: Path) -> None:
+    """One more request sets it; where that fails too, protected is False and the account's guard decides."""
+    bare = Fault(FaultKind.NO_PROTECTION)
+    with venue(tmp_path, faults=FaultScript([bare])) as paper:
+        at = adapter(SimMT5(paper))
+        result = at.send(replace(BUY, stop_loss=D("1.09")))
+        assert (result.outcome, result.protected) == (Outcome.DONE, True)
+        assert at.book().positions[0].stop_loss == D("1.09")
+    (tmp_path / "again").mkdir()
+    with venue(tmp_path / "again", faults=FaultScript([bare, Fault(FaultKind.REJECT, on="modify")])) as paper:
         result = adapter(SimMT5(paper)).send(replace(BUY, stop_loss=D("1.09")))
         assert (result.outcome, result.protected) == (Outcome.DONE, False)
+
+
+def test_mt5_trap_9_server_that_refuses_stops_on_entries_gets_them_after(sim: SimMT5) -> None:
+    """Sent with its stop the entry is refused; an account that says so has the stop follow the fill."""
+    sim.server.stops_with_entry = False
+    with_stop = replace(BUY, stop_loss=D("1.09"), take_profit=D("1.12"))
+    assert adapter(sim).send(with_stop).outcome is Outcome.FINAL
+    at = adapter(sim, stops_with_entry=False)
+    result = at.send(with_stop)
+    assert (result.outcome, result.protected) == (Outcome.DONE, True)
+    assert (at.book().positions[0].stop_loss, at.book().positions[0].take_profit) == (D("1.09"), D("1.12"))
+
+
+def test_mt5_trap_9_frozen_levels_are_not_accepted_for_now(tmp_path: Path) -> None:
+    """Within the freeze level nothing can be changed (10029): that may be tried again, it is no refusal for good."""
+    checks = replace(STRICT, freeze_level_points=200)
+    account = PaperAccount("USD", 10_000)
+    with SimulatedPlatform(tmp_path / "v.sqlite", account, [find_instrument("EURUSD")], checks=checks) as paper:
+        paper.push_quote("EURUSD", D("1.10000"), D("1.10010"), START)
+        at = adapter(SimMT5(paper))
+        opened = at.send(replace(BUY, stop_loss=D("1.09900")))
+        moved = at.send(ModifyProtection(TAG, str(opened.position_id), D("1.09500"), None))
+        assert (moved.outcome, moved.code) == (Outcome.NOT_ACCEPTED, "FROZEN")
 
 
 @pytest.mark.parametrize("lots", ["0.015", "0.001", "501"])
@@ -283,6 +385,27 @@ def test_mt5_trap_10_volume_off_the_step_is_refused_on_both_sides(sim: SimMT5, l
     """The adapter never sends it, the server answers 10014."""
     assert adapter(sim).send(replace(BUY, lots=D(lots))).outcome is Outcome.FINAL
     assert sim.order_send(deal_request(volume=float(lots))).retcode == 10014
+
+
+def test_mt5_trap_10_volume_limit_counts_positions_and_orders_of_one_side(sim: SimMT5) -> None:
+    """Beyond the server's sum per symbol and side nothing is sent; the server would say 10034. The other side is free."""
+    sim.server.volume_limit = 0.25
+    at = adapter(sim)
+    at.send(BUY)
+    at.send(OpenOrder(TAG, "EURUSD", Side.BUY, OrderType.LIMIT, D("0.1"), D("1.09")))
+    beyond = at.send(BUY)
+    assert beyond.outcome is Outcome.FINAL and "0.10 with 0.20 there already" in beyond.message
+    assert sim.order_send(deal_request()).retcode == 10034
+    assert at.send(replace(BUY, side=Side.SELL)).outcome is Outcome.DONE
+
+
+def test_mt5_trap_10_number_of_orders_is_limited(sim: SimMT5) -> None:
+    """One pending order too many is refused for good (10033)."""
+    sim.server.limit_orders = 1
+    at = adapter(sim)
+    pending = OpenOrder(TAG, "EURUSD", Side.BUY, OrderType.LIMIT, D("0.1"), D("1.09"))
+    assert at.send(pending).outcome is Outcome.WORKING
+    assert (at.send(pending).outcome, at.send(pending).code) == (Outcome.FINAL, "LIMIT_ORDERS")
 
 
 def test_mt5_trap_10_profit_needs_market_watch(tmp_path: Path) -> None:
@@ -327,6 +450,16 @@ def test_mt5_trap_12_forming_bar_is_position_0_and_never_closed(tmp_path: Path) 
     assert at.closed_bars("EURUSD", "H1", from_ns(int(bars.ts[3])), 2).ts.tolist() == bars.ts[4:6].tolist()
     assert len(at.closed_bars("EURUSD", "H1", from_ns(int(bars.ts[8])), 2)) == 0
     at.close()
+
+
+def test_mt5_trap_12_check_that_passes_promises_nothing(tmp_path: Path) -> None:
+    """``order_check`` says 0 and the server refuses all the same: its answer counts, and only once was anything sent."""
+    with venue(tmp_path, faults=FaultScript([Fault(FaultKind.REJECT, on="open")])) as paper:
+        sim = SimMT5(paper)
+        at = adapter(sim)
+        assert sim.order_check(deal_request()).retcode == 0
+        assert at.send(BUY).outcome is Outcome.FINAL
+        assert paper.venue.state.sends["any"] == 1
 
 
 def test_mt5_trap_12_late_revision_of_a_closed_bar_is_reported(tmp_path: Path) -> None:
@@ -442,30 +575,6 @@ def test_mt5_three_routes_to_the_pip_value_agree(sim: SimMT5) -> None:
     value = at.point_value("EURUSD")
     assert value is not None and value * 10 == D("10.0")
     assert at.profit("EURUSD", Side.BUY, D(1), D("1.1"), D("1.1001")) == D("10.00")
-
-
-@pytest.mark.parametrize("retcode", sorted(codes.RETCODES))
-def test_mt5_every_retcode_has_its_class(retcode: int) -> None:
-    """The table's classes hold for entries and exits; an entry is never ALREADY."""
-    name, entry = codes.classify(retcode, exit_command=False)
-    _, leaving = codes.classify(retcode, exit_command=True)
-    assert name == codes.RETCODES[retcode][0]
-    assert entry is not Outcome.ALREADY
-    assert (entry is Outcome.UNKNOWN) == (retcode in (10007, 10011, 10012, 10031)) == (leaving is Outcome.UNKNOWN)
-    assert (entry is Outcome.NOT_ACCEPTED) == (retcode in (10004, 10020, 10021, 10024, 10028, 10029))
-    assert (entry is Outcome.WAIT) == (retcode in (10017, 10018, 10026, 10027))
-    assert (leaving is Outcome.ALREADY) == (retcode in (10025, 10036))
-
-
-def test_mt5_unknown_retcode_and_unknown_silence_are_unknown() -> None:
-    """What the table does not know may mean anything."""
-    assert codes.classify(19999, exit_command=False)[1] is Outcome.UNKNOWN
-    assert codes.classify_none(-77)[1] is Outcome.UNKNOWN
-    for code in (-1, -10000, -10001, -10002, -10003, -10005):
-        assert codes.classify_none(code)[1] is Outcome.UNKNOWN
-    assert codes.classify_none(-10004)[1] is Outcome.NOT_ACCEPTED
-    assert codes.classify_none(-2)[1] is Outcome.FINAL
-    assert codes.classify_none(-8)[1] is Outcome.WAIT
 
 
 def test_mt5_volumes_of_floats_are_whole_steps() -> None:

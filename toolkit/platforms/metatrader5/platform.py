@@ -54,12 +54,16 @@ class MetaTrader5Platform(TerminalMarket):
         Our symbols by the names of this server: a table first, else the name with the suffix.
     deviation_points
         Slippage allowed where a command states none (instant execution only; market execution ignores it).
+    stops_with_entry
+        False for a server that refuses stops on an opening deal (some with market execution do): the entry goes out bare and
+        its levels follow at once.
     utc
         The clock of this machine. `now` is its time, but never earlier than what the server's ticks have shown.
 
     Notes
     -----
-    Nothing here waits or resends: `send` makes one attempt and classes the answer. The package has no time-out; run
+    Nothing here waits or resends: `send` makes one attempt and classes the answer; an entry that was filled without its stop
+    has it set once more, right after. The package has no time-out; run
     the session in its own process (`toolkit.platforms.isolation`) where it matters.
     """
 
@@ -80,6 +84,7 @@ class MetaTrader5Platform(TerminalMarket):
         symbols: Mapping[str, str] | None = None,
         suffix: str = "",
         deviation_points: int = 20,
+        stops_with_entry: bool = True,
         utc: Clock = SYSTEM,
     ) -> None:
         super().__init__(
@@ -97,6 +102,7 @@ class MetaTrader5Platform(TerminalMarket):
             utc=utc,
         )
         self._deviation = deviation_points
+        self._stops_with_entry = stops_with_entry
         self._reasons: dict[str, str] = {}
 
     def examine(self, symbols: tuple[str, ...] = ()) -> tuple[Finding, ...]:
@@ -189,8 +195,13 @@ class MetaTrader5Platform(TerminalMarket):
             name, quote = self.server_name(command.symbol), self.quote(command.symbol)
             if command.order_type is OrderType.MARKET:
                 request = requests.open_market(command, name, info, facts, quote, self._deviation)
+                if not self._stops_with_entry:
+                    request |= {"sl": 0.0, "tp": 0.0}
             else:
                 request = requests.open_pending(command, name, info, facts, quote, self.server_time)
+            if info.volume_limit:
+                held = [*self._read("positions_get", symbol=name), *self._read("orders_get", symbol=name)]
+                requests.check_volume_limit(command, held, info, facts)
         elif isinstance(command, CancelOrder):
             if not command.order_id.isdigit() or not self._read("orders_get", ticket=int(command.order_id)):
                 raise _Done(Outcome.ALREADY, "ORDER_NOT_WORKING", f"order {command.order_id} is not working")
@@ -290,7 +301,7 @@ class MetaTrader5Platform(TerminalMarket):
             deal_ids=ids,
             filled_lots=filled,
             price=facts.price(facts.to_points(price)),
-            protected=self._is_protected(command, position_id),
+            protected=self._is_protected(command, position_id) or self._protect(command, position_id),
             code=name,
             message=told,
         )
@@ -318,6 +329,20 @@ class MetaTrader5Platform(TerminalMarket):
         stop_ok = command.stop_loss is None or position.sl != 0
         target_ok = command.take_profit is None or position.tp != 0
         return requests.is_set(levels, position) or (stop_ok and target_ok)
+
+    def _protect(self, command: PlatformCommand, position_id: str) -> bool:
+        """Set the levels of a fill that came without them, once; the account's guard goes on from there."""
+        if not isinstance(command, OpenOrder):
+            return True
+        try:
+            position = self._position(position_id)
+            levels = ModifyProtection(command.tag, position_id, command.stop_loss, command.take_profit)
+            info, quote = self._info(command.symbol), self.quote(command.symbol)
+            facts = self.instrument(command.symbol)
+            self._mt5.order_send(requests.modify(levels, position, position.symbol, info, facts, quote))
+        except Exception:  # noqa: BLE001 - the entry is done; that its stop is missing is the answer
+            log.warning("the stop of position %s could not be set right after its fill", position_id)
+        return self._is_protected(command, position_id)
 
 
 class _Done(Exception):  # control flow: the answer is known before anything is sent

@@ -6,6 +6,7 @@ every value is cast here and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from toolkit.errors import RequestError, must_be
 from toolkit.execution.ports import ClientTag, ClosePosition, ModifyProtection, OpenOrder, OrderType
 from toolkit.market import Instrument, Quote, Side
 from toolkit.platforms.metatrader5 import codes
-from toolkit.platforms.metatrader5.convert import ServerTime
+from toolkit.platforms.metatrader5.convert import ServerTime, lots
 
 Request = dict[str, float | int | str]
 
@@ -179,9 +180,19 @@ def check_volume(wanted: Decimal, info: Any, facts: Instrument) -> None:
                 "round down to the step",
             )
         )
+
+
+def check_volume_limit(command: OpenOrder, held: Iterable[Any], info: Any, facts: Instrument) -> None:
+    """Refuse an entry that would take the symbol's positions and orders of one side beyond the server's limit."""
+    buys = command.side is Side.BUY
+    same = [r for r in held if (r.type % 2 == 0) is buys]  # the package numbers buys even, sells odd
+    there = sum(
+        (lots(getattr(r, "volume_current", None) or getattr(r, "volume", 0.0), facts) for r in same), Decimal(0)
+    )
     limit = Decimal(repr(float(info.volume_limit)))
-    if limit and wanted > limit:
-        raise RequestError(must_be("lots", f"at most {limit} per symbol and side", wanted, "trade less"))
+    if there + command.lots > limit:
+        said = f"{command.lots} with {there} there already"
+        raise RequestError(must_be("lots", f"at most {limit} per symbol and side", said, "trade less"))
 
 
 def check_side(side: Side, info: Any) -> None:

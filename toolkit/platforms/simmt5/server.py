@@ -55,6 +55,10 @@ class Server:
         self.filling_mode, self.exemode = 1, C["SYMBOL_TRADE_EXECUTION_MARKET"]
         self.trade_mode: dict[str, int] = {}
         self.ticks_within_bars = False
+        self.fifo_close = False
+        self.stops_with_entry = True
+        self.volume_limit = 0.0
+        self.limit_orders = 200
 
     # --- names and times -------------------------------------------------------------------------------------------
 
@@ -218,12 +222,12 @@ class Server:
             login=login,
             trade_mode=trade_mode,
             leverage=paper.leverage or 0,
-            limit_orders=200,
+            limit_orders=self.limit_orders,
             trade_allowed=True,
             trade_expert=True,
             margin_mode=C[f"ACCOUNT_MARGIN_MODE_RETAIL_{paper.mode.upper()}"],
             currency_digits=_digits(paper.money(1)),
-            fifo_close=False,
+            fifo_close=self.fifo_close,
             balance=self._money(balance),
             credit=0.0,
             profit=self._money(equity - balance),
@@ -274,7 +278,7 @@ class Server:
             volume_min=float(facts.volume_min),
             volume_max=float(facts.volume_max),
             volume_step=float(facts.volume_step),
-            volume_limit=0.0,
+            volume_limit=self.volume_limit,
             swap_long=float(facts.swap_long),
             swap_short=float(facts.swap_short),
             currency_base=facts.base_currency or facts.quote_currency,

@@ -23,7 +23,7 @@ from toolkit.platforms.simmt5.constants import CONSTANTS as C
 from toolkit.platforms.simmt5.server import Server
 from toolkit.platforms.simmt5.tuples import make
 from toolkit.platforms.simulated.desk import Reply
-from toolkit.platforms.simulated.records import Position
+from toolkit.platforms.simulated.records import Order, Position
 from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy
 
 INVALID = C["TRADE_RETCODE_INVALID"]
@@ -137,8 +137,14 @@ def _deal(
             raise Wrong(INVALID, "Invalid order type for this position")
         if lots > facts.lots(position.steps) or lots <= 0:
             raise Wrong(C["TRADE_RETCODE_INVALID_CLOSE_VOLUME"], "Invalid close volume")
+        held = (p for p in server.venue.state.positions.values() if p.symbol == symbol)
+        if server.fifo_close and position is not min(held, key=lambda p: p.position_id):
+            raise Wrong(C["TRADE_RETCODE_FIFO_CLOSE"], "Positions must be closed in the order they were opened")
         return ClosePosition(tag, str(position.position_id), lots, reason="signal")
     _check_direction(side, symbol, server)
+    _check_limits(side, lots, symbol, facts, server)
+    if not server.stops_with_entry and (request.get("sl") or request.get("tp")):
+        raise Wrong(C["TRADE_RETCODE_INVALID_STOPS"], "Invalid stops")
     return OpenOrder(
         tag,
         symbol,
@@ -159,6 +165,9 @@ def _pending(
     if request.get("type_filling", 0) != C["ORDER_FILLING_RETURN"]:
         raise Wrong(C["TRADE_RETCODE_INVALID_FILL"], "Unsupported filling mode")
     _check_direction(found[1], symbol, server)
+    _check_limits(found[1], _volume(request), symbol, facts, server)
+    if len(server.venue.state.orders) >= server.limit_orders:
+        raise Wrong(C["TRADE_RETCODE_LIMIT_ORDERS"], "Orders limit reached")
     return OpenOrder(
         tag,
         symbol,
@@ -198,6 +207,14 @@ def _check_filling(filling: int, server: Server) -> None:
         }
     if filling not in allowed:
         raise Wrong(C["TRADE_RETCODE_INVALID_FILL"], "Unsupported filling mode")
+
+
+def _check_limits(side: Side, lots: Decimal, symbol: str, facts: Instrument, server: Server) -> None:
+    state = server.venue.state
+    records: list[Position | Order] = [*state.positions.values(), *state.orders.values()]
+    steps = sum(r.steps for r in records if r.symbol == symbol and r.sign == side.sign)
+    if server.volume_limit and facts.lots(steps) + lots > Decimal(repr(server.volume_limit)):
+        raise Wrong(C["TRADE_RETCODE_LIMIT_VOLUME"], "Volume limit reached")
 
 
 def _check_direction(side: Side, symbol: str, server: Server) -> None:
