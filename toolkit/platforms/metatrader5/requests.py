@@ -186,9 +186,8 @@ def check_volume_limit(command: OpenOrder, held: Iterable[Any], info: Any, facts
     """Refuse an entry that would take the symbol's positions and orders of one side beyond the server's limit."""
     buys = command.side is Side.BUY
     same = [r for r in held if (r.type % 2 == 0) is buys]  # the package numbers buys even, sells odd
-    there = sum(
-        (lots(getattr(r, "volume_current", None) or getattr(r, "volume", 0.0), facts) for r in same), Decimal(0)
-    )
+    volumes = [float(getattr(r, "volume_current", 0) or getattr(r, "volume", 0)) for r in same]
+    there = sum((lots(volume, facts) for volume in volumes), Decimal(0))
     limit = Decimal(repr(float(info.volume_limit)))
     if there + command.lots > limit:
         said = f"{command.lots} with {there} there already"
