@@ -183,6 +183,7 @@ class Schedule:
             self._play()
         except (TimeoutError, OSError) as error:
             self._wrong(f"{type(error).__name__}: {error}")
+            self._tell_stacks()
         finally:
             for pid in self.workers:
                 _kill(pid, signal.SIGCONT)
@@ -338,6 +339,14 @@ class Schedule:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what} within {END_SECONDS:.0f} s")
             time.sleep(0.01)
+
+    def _tell_stacks(self) -> None:
+        """Let every worker write what its threads are doing, and show it."""
+        for pid in self.workers:
+            _kill(pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        for log in self.lane.nest.logs[-len(self.workers) :]:
+            print(f"--- {log.name}", *log.read_text().splitlines()[-120:], sep="\n", file=sys.stderr)
 
     def _wrong(self, what: str) -> None:
         self.outcome.violations.append(f"{self.lane.bus} seed {self.seed}: {what}")

@@ -5,6 +5,7 @@ Used by the chaos lane and the end-to-end lane. A worker may be told to kill its
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -70,6 +71,7 @@ def _worker(job: dict[str, Any]) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.setsid()
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # what a worker that stands still is doing
     os.environ.update(job["environment"])
     from toolkit.settings import Settings
     from toolkit.telemetry.logging import configure_logging

@@ -16,7 +16,7 @@ from uuid import UUID
 import dramatiq
 import pika
 import redis
-from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer, _scripts
 from dramatiq.common import current_millis, dq_name, xq_name
 from dramatiq.errors import ConnectionClosed
@@ -35,6 +35,7 @@ INTENT_QUEUE_PREFIX = "trade.intents.v1"
 LIVE_QUEUE_PREFIX = "live.v1"
 DELIVERY_LIMIT = 5
 _DEAD_LETTER_TRIES = 4
+_ATTEND_SECONDS = 1.5
 HEARTBEAT_TIMEOUT_MS = 5_000
 
 # Ten years: a dead letter is evidence, only an operator removes it.
@@ -197,6 +198,32 @@ class BlockingRedisBroker(RedisBroker):
         return False
 
 
+class _AttendedConsumer(_RabbitmqConsumer):
+    """Makes sure, while it has nothing to do, that its queue still knows it.
+
+    When a quorum queue is deleted and declared again within a moment, RabbitMQ 3.10 may keep a consumer that belongs to neither:
+    it is never cancelled and never served. Found by the chaos lane.
+    """
+
+    def __init__(self, broker: QuorumRabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        self._looked_at = time.monotonic()
+
+    def __next__(self) -> MessageProxy | None:
+        message = cast("MessageProxy | None", super().__next__())
+        if message is None and time.monotonic() - self._looked_at > _ATTEND_SECONDS:
+            self._looked_at = time.monotonic()
+            try:
+                known = self.channel.queue_declare(self.queue_name, passive=True).method.consumer_count
+            except (AMQPConnectionError, AMQPChannelError) as error:
+                if getattr(error, "reply_code", None) == 404:
+                    self.broker.queues_pending.add(self.queue_name)
+                raise ConnectionClosed(error) from None
+            if known == 0:
+                raise ConnectionClosed(RuntimeError(f"queue {self.queue_name} has lost its consumer")) from None
+        return message
+
+
 class QuorumRabbitmqBroker(RabbitmqBroker):
     """Dramatiq's RabbitMQ broker on quorum queues, with publisher confirms and mandatory routing.
 
@@ -212,6 +239,10 @@ class QuorumRabbitmqBroker(RabbitmqBroker):
 
     def __init__(self, url: str) -> None:
         super().__init__(url=url, middleware=[], confirm_delivery=True)
+
+    @property
+    def consumer_class(self) -> type[Consumer]:
+        return _AttendedConsumer
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return cast("dict[str, Any]", super()._build_queue_arguments(queue_name)) | {
