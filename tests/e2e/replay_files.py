@@ -42,12 +42,13 @@ def compare(strategy: Any, bars: Bars) -> tuple[int, Difference | None, float]:
 def main(names: list[str]) -> int:
     """Compare every strategy on every file named."""
     from tests.plugins.live_support import Donchian, EmaCross, RsiReversal
+    from tests.plugins.managed_strategies import Everything
 
     print(f"homes below {tempfile.gettempdir()}")
     wrong = 0
     for name in names or list(FILES):
         bars = real_bars(name)
-        for strategy in (EmaCross(), RsiReversal(), Donchian()):
+        for strategy in (EmaCross(), RsiReversal(), Donchian(), Everything()):
             trades, difference, seconds = compare(strategy, bars)
             verdict = "identical" if difference is None else f"DIFFERENT: {difference}"
             what = f"{name} {type(strategy).__name__}: {len(bars):,} bars, {trades:,} trades, {verdict}"

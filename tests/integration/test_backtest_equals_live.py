@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.replay_files import DATA, FILES, compare, real_bars
 from tests.plugins.live_support import Donchian, EmaCross, RsiReversal
+from tests.plugins.managed_strategies import Everything
 
 ROWS = None if os.environ.get("SEATRIAL_WHOLE_FILES") == "1" else 2_500
 
@@ -19,7 +20,9 @@ ROWS = None if os.environ.get("SEATRIAL_WHOLE_FILES") == "1" else 2_500
 @pytest.mark.timeout(3600 if ROWS is None else 300)
 @pytest.mark.skipif(not DATA.exists(), reason="the shared price files are not here")
 @pytest.mark.parametrize(
-    "strategy", [EmaCross(), RsiReversal(), Donchian()], ids=["ema_cross", "rsi_reversal", "donchian"]
+    "strategy",
+    [EmaCross(), RsiReversal(), Donchian(), Everything()],
+    ids=["ema_cross", "rsi_reversal", "donchian", "managed"],
 )
 @pytest.mark.parametrize("name", list(FILES))
 def test_backtest_and_live_replay_make_the_same_trades(name: str, strategy: Any) -> None:

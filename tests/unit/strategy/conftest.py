@@ -11,6 +11,7 @@ import pytest
 
 import toolkit.strategy as st
 from toolkit.market import Bars
+from toolkit.strategy.management import FEATURES
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 HOUR_NS = 3_600_000_000_000
@@ -131,13 +132,14 @@ def drivers_agree(rows: Callable[[Bars], list[tuple[Any, ...]]]) -> Callable[...
     """Check that both drivers give the same decisions and node values, with states saved at ``splits``."""
 
     def check(spec: st.StrategySpec, bars: Bars, splits: tuple[int, ...] = ()) -> None:
-        decisions = st.evaluate(spec, bars, frame=True)
-        walker = st.Incremental(spec, bars.instrument, timeframe=bars.timeframe)
+        decisions = st.evaluate(spec, bars, frame=True, supports=FEATURES)
+        walker = st.Incremental(spec, bars.instrument, timeframe=bars.timeframe, supports=FEATURES)
         codes, stops, targets = [], [], []
         named: dict[str, list[Any]] = {name: [] for name in spec.named}
         for i, row in enumerate(rows(bars)):
             if i in splits:
-                walker = st.Incremental(spec, bars.instrument, walker.state(), timeframe=bars.timeframe)
+                state = walker.state()
+                walker = st.Incremental(spec, bars.instrument, state, timeframe=bars.timeframe, supports=FEATURES)
             decision = walker.step(*row)
             codes.append(decision.code)
             stops.append(decision.stop_points)

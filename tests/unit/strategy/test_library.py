@@ -11,6 +11,7 @@ import pytest
 import toolkit.strategy as st
 from toolkit.market import Bars
 from toolkit.strategy import library
+from toolkit.strategy.management import FEATURES
 
 EXAMPLES = [getattr(library, name) for name in library.__all__]
 
@@ -22,7 +23,7 @@ def test_examples_agree_and_trade(
     """Each example signals both sides on a random walk, with a stop, equally in both drivers."""
     spec = st.StrategySpec.from_strategy(example())
     drivers_agree(spec, bars, (700,))
-    decisions = st.evaluate(spec, bars)
+    decisions = st.evaluate(spec, bars, supports=FEATURES)
     entered = (decisions.code & 3) > 0
     assert (decisions.code & 1).any() and (decisions.code & 2).any()
     assert (np.broadcast_to(decisions.stop_points, len(bars))[entered] > 0).all()
