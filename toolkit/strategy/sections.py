@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -177,7 +178,7 @@ class Protection:
     take_profit: Any = None
     trailing_stop: Any = None
     break_even: Any = None
-    partials: tuple[Partial, ...] = ()
+    partials: Sequence[Partial] = ()
     max_bars: Any = None
 
     def __post_init__(self) -> None:
