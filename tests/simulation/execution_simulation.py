@@ -156,6 +156,8 @@ class _FailingCommit:
 class Venue(ScriptedPlatform):
     """A platform that loses answers, accepts late, fills in part and remembers every command that was accepted."""
 
+    clock_tolerance = timedelta(0)
+
     def __init__(self, world: World) -> None:
         super().__init__(SimClock(world))  # type: ignore[arg-type]
         self.world = world
@@ -654,7 +656,7 @@ class World:
             self.broken.append("I5: an entry was sent while the account was halted")
         if self.memory_run().status != "RUNNING":
             self.broken.append("I5: an entry was sent after the run was told to stop")
-        if intent.valid_until is not None and self.venue.now() > intent.valid_until:
+        if intent.valid_until is not None and self.venue.now() > intent.valid_until + self.venue.clock_tolerance:
             self.broken.append("I5: an entry was sent after its time")
 
     def check_always(self) -> None:

@@ -176,6 +176,11 @@ class Mt5Venue:
         return START + timedelta(seconds=self.world.seconds)
 
     @property
+    def clock_tolerance(self) -> timedelta:
+        """Return how well a session can know the time: exactly, or to the age of its last tick once its machine is behind."""
+        return timedelta(seconds=2 if self.world.wall_offset < 0 else 0)
+
+    @property
     def quotes(self) -> dict[str, Quote]:
         """Return the last quotes."""
         return {"EURUSD": self._quote}
