@@ -22,7 +22,7 @@ def test_columns_equal_single_bars(drawn: Drawn) -> None:
 
 
 @settings(SMALL, max_examples=6)
-@given(drawn_strategies(cooldown=(200,), managed=False))
+@given(drawn_strategies(cooldown=(200,)))
 def test_a_backtest_equals_its_replay_on_the_paper_platform(drawn: Drawn) -> None:
     """Through store, intents and the paper platform the same trades come out, guards included."""
     compare(drawn, drawn.bars(2_500, LOADED))
