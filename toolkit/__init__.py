@@ -97,6 +97,7 @@ _EXPORTS: dict[str, str] = {
     "AccountGuards": "toolkit.risk.account_guards:AccountGuards",
     "Guards": "toolkit.risk.guardrails:Guards",
     "backtest": "toolkit.research.backtest:backtest",
+    "guided_search": "toolkit.research.sweep:guided_search",
     "monte_carlo": "toolkit.research.monte_carlo:monte_carlo",
     "reset_trials": "toolkit.research.trial_count:reset_trials",
     "sweep": "toolkit.research.sweep:sweep",

@@ -15,7 +15,7 @@ from toolkit.errors import BadInput, MissingPackage, must_be
 from toolkit.research.setup import FillAt, Setup, prepare, prepare_many
 from toolkit.research.sweep_engine import Job, Outcome, run_job, run_sets, tiled
 from toolkit.research.sweep_result import HIGHER_IS_BETTER, SweepResult
-from toolkit.research.trial_count import count_sets
+from toolkit.research.trial_count import count_sets, structure_hash
 from toolkit.strategy.params import unknown_param
 from toolkit.strategy.spec import StrategySpec
 
@@ -46,6 +46,7 @@ def sweep(
     threads: int | None = None,
     memory_mb: int = 200,
     progress: bool = True,
+    resume: SweepResult | None = None,
 ) -> SweepResult:
     """Backtest every set of a parameter grid, or a random sample of it.
 
@@ -68,6 +69,9 @@ def sweep(
         Budget for shared columns over all threads.
     progress
         Show a bar with the time left. An interrupt keeps the sets that are done.
+    resume
+        An interrupted sweep, or one of a smaller grid, of the same strategy on the same bars and terms: its sets are
+        taken over and not run again.
 
     Returns
     -------
@@ -84,11 +88,14 @@ def sweep(
     specs, sets = _sets(spec, axes, samples, seed)
     threads = max(1, threads or os.cpu_count() or 1)
     job = Job(setup, specs, sets, max(1 << 20, (memory_mb << 20) // threads))
-    with _bar(len(sets), progress) as tick:
+    out = Outcome(len(sets), len(setup.prices.day_last))
+    if resume is not None:
+        _take_over(resume, spec, setup, specs, sets, out)
+    with _bar(len(sets) - int(out.done.sum()), progress) as tick:
         if engine == "dask":
-            out, complete = _on_dask(job, address, threads, tick)
+            complete = _on_dask(job, address, threads, tick, out)
         elif engine == "local":
-            out, complete = run_job(job, threads, tick)
+            complete = run_job(job, threads, tick, out)
         else:
             raise BadInput(must_be("engine", "'local' or 'dask'", repr(engine), "leave it out for this machine"))
     return _result(spec, setup, axes, sets, out, complete, sampled=samples is not None)
@@ -258,7 +265,42 @@ def _bar(total: int, show: bool) -> Iterator[Callable[[int], None]]:
         yield tick
 
 
-def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], None]) -> tuple[Outcome, bool]:
+def _take_over(
+    earlier: SweepResult,
+    spec: StrategySpec,
+    setup: Setup,
+    specs: tuple[StrategySpec, ...],
+    sets: list[tuple[int, dict[str, Any]]],
+    out: Outcome,
+) -> None:
+    """Copy the rows an earlier sweep has done of the same sets."""
+    was = earlier.setup
+    same = (
+        structure_hash(earlier.spec) == structure_hash(spec)
+        and (was.account, was.guards, was.fill_at) == (setup.account, setup.guards, setup.fill_at)
+        and np.array_equal(was.value, setup.value)
+        and was.bars.fingerprint == setup.bars.fingerprint
+    )
+    if not same:
+        raise BadInput(
+            must_be("resume", "a sweep of this strategy, bars, account and guards", "another", "start without resume")
+        )
+    # values outside the grid are the spec's own and may have changed since
+    found = {
+        _point({**earlier.spec.values, **values}): row for row, values in zip(earlier.rows, earlier.sets, strict=True)
+    }
+    for row, (number, values) in enumerate(sets):
+        at = found.get(_point({**specs[number].values, **values}))
+        if at is not None and earlier.outcome.stride == out.stride:
+            for name in ("totals", "final", "moments", "daily", "done"):
+                getattr(out, name)[row] = getattr(earlier.outcome, name)[at]
+
+
+def _point(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(sorted(values.items()))
+
+
+def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], None], out: Outcome) -> bool:
     """Hand chunks of sets to a Dask cluster and put the rows together."""
     try:
         import distributed
@@ -267,7 +309,6 @@ def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], 
             "dask must be installed for engine='dask', was missing: pip install seatrial[research]"
         ) from e
     dask: Any = distributed  # its functions carry no types
-    out = Outcome(len(job.sets), len(job.setup.prices.day_last))
     cluster = None
     if address is None:
         cluster = dask.LocalCluster(n_workers=threads, threads_per_worker=1, dashboard_address=None, silence_logs=40)
@@ -276,7 +317,7 @@ def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], 
         workers = max(1, len(client.scheduler_info()["workers"]))
         shared = client.scatter(job, broadcast=True, hash=False)
         size = max(1, min(512, -(-len(job.sets) // (4 * workers))))
-        order = tiled(job.sets)
+        order = [row for row in tiled(job.sets) if not out.done[row]]
         rows = [order[i : i + size] for i in range(0, len(order), size)]
         futures = {client.submit(run_sets, shared, r, pure=False): r for r in rows}
         try:
@@ -286,8 +327,8 @@ def _on_dask(job: Job, address: str | None, threads: int, tick: Callable[[int], 
                     tick(len(futures[future]))
         except KeyboardInterrupt:
             client.cancel(list(futures))
-            return out, False
-        return out, True
+            return False
+        return True
     finally:
         client.close()
         if cluster is not None:

@@ -202,13 +202,13 @@ def _shares(rows: Sequence[int], threads: int) -> Iterator[Sequence[int]]:
         at += size
 
 
-def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcome, bool]:
-    """Run every set on this machine; an interrupt keeps what is done and returns False as its second value."""
-    out = Outcome(len(job.sets), len(job.setup.prices.day_last))
+def run_job(job: Job, threads: int, tick: Callable[[int], None], out: Outcome) -> bool:
+    """Run every set that is not done on this machine; an interrupt keeps what is done and returns False."""
     stop = threading.Event()
-    if len(job.sets):  # compile and load kernels before threads ask for them at once
-        _Worker(job, out).run(range(1), stop, tick)
-    shares = _shares(tiled(job.sets), threads)
+    left = [row for row in tiled(job.sets) if not out.done[row]]
+    if left:  # compile and load kernels before threads ask for them at once
+        _Worker(job, out).run(left[:1], stop, tick)
+    shares = _shares(left[1:], threads)
     lock = threading.Lock()
 
     def work() -> None:
@@ -218,7 +218,7 @@ def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcom
                 share = next(shares, None)
             if share is None:
                 return
-            worker.run([r for r in share if not out.done[r]], stop, tick)
+            worker.run(share, stop, tick)
 
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work) for _ in range(threads)]
@@ -227,7 +227,7 @@ def run_job(job: Job, threads: int, tick: Callable[[int], None]) -> tuple[Outcom
         except KeyboardInterrupt:
             stop.set()
             wait(futures)
-            return out, False
+            return False
         for future in futures:
             future.result()
-    return out, True
+    return True

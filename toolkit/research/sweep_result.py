@@ -46,7 +46,12 @@ class SweepResult:
     axes : dict of str to list
         The grid.
     complete : bool
-        False when the sweep was interrupted; ``results`` then holds the sets that were done.
+        False when the sweep was interrupted; ``results`` then holds the sets that were done, and
+        ``tk.sweep(..., resume=it)`` runs the others.
+    sets : list of dict
+        Parameter values of the sets that were done.
+    rows, outcome
+        Where each of them is in the compact results.
     """
 
     def __init__(
@@ -66,9 +71,9 @@ class SweepResult:
         self.complete = complete
         self.sampled = sampled
         rows = np.flatnonzero(out.done)
-        self._rows = rows
+        self.rows = rows
         self.sets = [sets[i] for i in rows]
-        self._out = out
+        self.outcome = out
 
     def __len__(self) -> int:
         return len(self.sets)
@@ -78,21 +83,21 @@ class SweepResult:
         """Parameters and statistics, one row a set, in the order of the grid."""
         import pandas as pd
 
-        out, setup = self._out, self.setup
+        out, setup = self.outcome, self.setup
         ts = setup.bars.ts
         bars, days = len(ts), len(setup.prices.day_last)
         span = int(closes(setup.bars)[-1]) - int(ts[0])
         digits = money_digits(setup.account.currency)
-        kept = out.totals[self._rows].T
+        kept = out.totals[self.rows].T
         cells = dict(zip(KEPT, kept, strict=True))
-        columns = statistics_of_many(cells, out.moments[self._rows].T, out.final[self._rows], bars, days, span, digits)
+        columns = statistics_of_many(cells, out.moments[self.rows].T, out.final[self.rows], bars, days, span, digits)
         params = {name: [s[name] for s in self.sets] for name in self.axes}
         return pd.DataFrame({**params, **columns})
 
     @property
     def daily_returns(self) -> npt.NDArray[np.float64]:
         """Returns of every set between the kept day ends, float64 (days, sets)."""
-        daily = self._out.daily[self._rows].astype(np.float64)
+        daily = self.outcome.daily[self.rows].astype(np.float64)
         before = np.concatenate(
             [np.full((len(daily), 1), float(self.setup.account.balance_minor)), daily[:, :-1]], axis=1
         )

@@ -121,6 +121,23 @@ def test_an_interrupt_keeps_what_is_done(ema_cross, year, monkeypatch):
     assert np.isfinite(part.results["final_equity"]).all()
 
 
+def test_a_sweep_goes_on_where_an_earlier_one_stopped(swept, ema_cross, year, monkeypatch):
+    """Sets taken over are not run again, and the whole has the numbers of a sweep in one go; another account is refused."""
+    axes = {name: list(values) for name, values in swept.axes.items()}
+    some = {**axes, "fast": axes["fast"][:2]}
+    part = sweep(ema_cross, year, account=ACCOUNT, grid=some, progress=False)
+    ran = []
+    real = sweep_engine._Worker._one
+    monkeypatch.setattr(
+        sweep_engine._Worker, "_one", lambda self, row, *rest: (ran.append(row), real(self, row, *rest))
+    )
+    whole = sweep(ema_cross, year, account=ACCOUNT, grid=axes, progress=False, resume=part)
+    assert whole.complete and whole.results.equals(swept.results)
+    assert len(ran) == len(whole) - len(part)
+    with pytest.raises(BadInput, match="resume must be a sweep of this strategy"):
+        sweep(ema_cross, year, account=PaperAccount("USD", 77), grid=axes, progress=False, resume=part)
+
+
 def test_best_plateau_and_warnings(swept):
     """The best row has the maximum; the plateau averages neighbours; a best at the rim is reported."""
     best = swept.best("total_return")
