@@ -9,16 +9,17 @@ import panel as pn
 import panel_material_ui as pmui
 
 from panel_app import theme
-from panel_app.actions import SILENT_SECONDS, ActionBar, run_actions
+from panel_app.actions.asking import ActionBar
+from panel_app.actions.runs import run_actions, silence_warning, start_actions
 from panel_app.context import reader_of_session, shared_engine, store_of
 from panel_app.data_store import RunTopic
 from panel_app.review import Review
 from panel_app.views.fleet import FleetView
+from panel_app.views.letters import LettersView
 from panel_app.views.listing import ListView
 from panel_app.views.listings import LISTINGS
 from panel_app.views.run import RunView
 from panel_app.views.system import SystemView
-from toolkit import clock
 from toolkit.errors import NotFound
 
 pn.extension("tabulator", notifications=True)
@@ -29,6 +30,9 @@ PAGES = {
     "accounts": ("Accounts", "account_balance"),
     "versions": ("Bots and versions", "inventory_2"),
     "trips": ("Guardrail trips", "gpp_maybe"),
+    "letters": ("Dead letters", "mark_email_unread"),
+    "users": ("Users", "group"),
+    "audit": ("Audit trail", "history"),
     "system": ("System", "memory"),
 }
 
@@ -77,9 +81,16 @@ class Monitor:
         elif page == "system":
             self._view = SystemView(self.store, reader=self.reader)
         elif page in LISTINGS:
-            self._view = ListView(self.store, LISTINGS[page](self.store, self.reader), reader=self.reader)
+            self._view = ListView(self.store, LISTINGS[page](self.store, self.reader, self.engine), reader=self.reader)
+        elif page == "letters":
+            self._view = LettersView(self.store, self.engine, self.reader)
         else:
-            self._view = FleetView(self.store, reader=self.reader, on_open=lambda run_id: self._go("run", str(run_id)))
+            self._view = FleetView(
+                self.store,
+                reader=self.reader,
+                on_open=lambda run_id: self._go("run", str(run_id)),
+                actions=ActionBar(lambda: start_actions(self.engine, self.reader, self.store.read)),
+            )
         self._place[:] = [self._view]
 
     def _run_view(self, run: str) -> Any:
@@ -95,11 +106,9 @@ class Monitor:
             return NothingHere(f"There is no run {run[:60]} that you may see.")
 
     def _actions(self, topic: RunTopic) -> ActionBar:
-        def silent() -> bool:
-            beat = topic.row.heartbeat_age_seconds(clock.now())
-            return beat is None or beat > SILENT_SECONDS
-
-        return ActionBar(lambda: run_actions(self.engine, self.reader, topic.row), silent)
+        return ActionBar(
+            lambda: run_actions(self.engine, self.reader, topic.row), warning=lambda: silence_warning(topic.row)
+        )
 
 
 class NothingHere(pn.viewable.Viewer):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 
+from panel_app.actions.asking import Action, ActionBar
 from panel_app.data_store import DataStore
+from panel_app.export import export_button
 from panel_app.session_feed import SessionFeed
 from panel_app.views import parts
 from toolkit.store.queries import Reader
@@ -33,6 +35,10 @@ class Listing:
         Names of filters and the rows they let through; the first is preset.
     detail
         HTML shown below the table for the row that is clicked; escaped by its maker.
+    actions
+        What may be done with the row that is clicked.
+    top
+        What may be done on this page without choosing a row.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Listing:
     right: Sequence[str] = ()
     choices: dict[str, Callable[[Any], bool]] = field(default_factory=dict)
     detail: Callable[[Any], str] | None = None
+    actions: Callable[[Any], list[Action]] | None = None
+    top: Callable[[], list[Action]] | None = None
 
 
 class ListView(pn.viewable.Viewer):
@@ -63,16 +71,26 @@ class ListView(pn.viewable.Viewer):
         self._table = parts.table(listing.columns, html=listing.html, right=listing.right, page_size=20)
         self._detail = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, visible=False)
         self._shown: list[Any] = []
+        self._clicked_row: Any = None
+        self._row_actions = ActionBar(self._row_choices)
+        self._top_actions = ActionBar(listing.top) if listing.top is not None else None
         self._search.param.watch(lambda _event: self.refresh(), "value_input")
         self._choice.param.watch(lambda _event: self.refresh(), "value")
         self._table.on_click(self._clicked)
         self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
-            self._heading,
+            parts.heading_line(self._heading, self._top_actions),
             pn.FlexBox(
-                self._search, self._choice, align_items="center", gap="14px", margin=0, sizing_mode="stretch_width"
+                self._search,
+                self._choice,
+                export_button(listing.name, lambda: list(self._shown)),
+                align_items="center",
+                gap="14px",
+                margin=0,
+                sizing_mode="stretch_width",
             ),
-            pmui.Paper(self._table, elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0),
+            parts.paper(self._table),
+            self._row_actions,
             self._detail,
             self.feed.heartbeat,
             sizing_mode="stretch_width",
@@ -99,8 +117,29 @@ class ListView(pn.viewable.Viewer):
         self._shown = [row for row, _ in pairs]
         self._heading.put(self._listing.title, [(f"{len(pairs):,} shown", "")], self._store.failure)
         parts.fill(self._table, [cells for _, cells in pairs])
+        self._follow_clicked(list(self._topic.rows))  # type: ignore[call-overload]
+
+    def _follow_clicked(self, rows: list[Any]) -> None:
+        # The row that was clicked is looked at as it is now; its first field names it.
+        if self._clicked_row is not None:
+            name = self._name(self._clicked_row)
+            self._clicked_row = next((row for row in rows if self._name(row) == name), None)
+            self._row_actions.refresh()
+
+    @staticmethod
+    def _name(row: Any) -> Any:
+        return getattr(row, fields(row)[0].name)
+
+    def _row_choices(self) -> list[Action]:
+        if self._listing.actions is None or self._clicked_row is None:
+            return []
+        return self._listing.actions(self._clicked_row)
 
     def _clicked(self, event: Any) -> None:
-        if self._listing.detail is not None and 0 <= event.row < len(self._shown):
-            self._detail.object = self._listing.detail(self._shown[event.row])
+        if not 0 <= event.row < len(self._shown):
+            return
+        self._clicked_row = self._shown[event.row]
+        self._row_actions.refresh()
+        if self._listing.detail is not None:
+            self._detail.object = self._listing.detail(self._clicked_row)
             self._detail.visible = True

@@ -1,4 +1,4 @@
-"""The lists of the page: intents, accounts, versions, guardrail trips."""
+"""The lists of the page: intents, accounts, versions, guardrail trips, users, audit trail."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 from panel_app import theme
+from panel_app.actions import lists
+from panel_app.actions.runs import start_actions
 from panel_app.data_store import DataStore
 from panel_app.formatting import DASH, age, escape, latency, moment, sentence
 from panel_app.views import parts, tables
 from panel_app.views.describe import spec_in_words
 from panel_app.views.listing import Listing
 from toolkit import clock
-from toolkit.store.queries import UNRESOLVED, Reader
+from toolkit.execution.principal import Principal
+from toolkit.live.engine import Engine
+from toolkit.store.operations import AuditRow, UserRow
+from toolkit.store.queries import UNRESOLVED
 from toolkit.store.records import AccountRow, IntentRow, TripRow, VersionRow
+from toolkit.store.users import ROLES
 
 _CARD = "border:1px solid rgba(125,136,152,.28);border-radius:8px;padding:10px 16px"
 _BAD = ("REJECTED", "DENIED", "EXPIRED", "CANCELLED")
 
 
-def intents(store: DataStore, reader: Reader) -> Listing:
+def intents(store: DataStore, reader: Principal, engine: Engine) -> Listing:
     """Return the page of the newest intents over all runs, with the way of the one that is clicked."""
 
     def cells(row: IntentRow) -> dict[str, Any]:
@@ -52,11 +58,11 @@ def intents(store: DataStore, reader: Reader) -> Listing:
         cells=cells, html=("state",), right=("filled", "price", "latency", "total", "attempt"),
         choices={"All": lambda _: True, "Unresolved": lambda row: row.state in UNRESOLVED,
                  "Refused": lambda row: row.state in _BAD, "Filled": lambda row: row.state in ("FILLED", "PARTIAL")},
-        detail=detail,
+        detail=detail, actions=lambda row: lists.intent_actions(engine, reader, row),
     )  # fmt: skip
 
 
-def accounts(store: DataStore, reader: Reader) -> Listing:
+def accounts(store: DataStore, reader: Principal, engine: Engine) -> Listing:
     """Return the page of accounts; nothing secret is on it."""
 
     def cells(row: AccountRow) -> dict[str, Any]:
@@ -81,10 +87,11 @@ def accounts(store: DataStore, reader: Reader) -> Listing:
                  "open": "Open", "armed": "Armed", "worker": "Held by"},
         choices={"All": lambda _: True, "Halted": lambda row: row.halted_at is not None,
                  "Real": lambda row: row.environment == "real"},
+        actions=lambda row: lists.account_actions(engine, reader, row),
     )  # fmt: skip
 
 
-def versions(store: DataStore, reader: Reader) -> Listing:
+def versions(store: DataStore, reader: Principal, engine: Engine) -> Listing:
     """Return the page of bot versions, with the rules of the one that is clicked in words."""
 
     def cells(row: VersionRow) -> dict[str, Any]:
@@ -102,11 +109,12 @@ def versions(store: DataStore, reader: Reader) -> Listing:
 
     return Listing(
         name="versions", title="Bots and versions", query=store.read.versions, cells=cells, right=("runs",), detail=detail,
+        actions=lambda row: start_actions(engine, reader, store.read, chosen=row),
         columns={"bot": "Bot", "number": "Version", "hash": "Hash", "runs": "Runs", "made": "Promoted (UTC)", "note": "Note"},
     )  # fmt: skip
 
 
-def trips(store: DataStore, reader: Reader) -> Listing:
+def trips(store: DataStore, reader: Principal, engine: Engine) -> Listing:
     """Return the page of guardrail trips."""
 
     def cells(row: TripRow) -> dict[str, Any]:
@@ -123,12 +131,53 @@ def trips(store: DataStore, reader: Reader) -> Listing:
         columns={"state": "In force", "rule": "Rule", "account": "Account", "run": "Run", "symbol": "Symbol",
                  "denied": "Denied", "at": "Tripped (UTC)", "ago": "Ago", "reason": "Reason"},
         choices={"All": lambda _: True, "Not reset": lambda row: row.reset_at is None},
+        actions=lambda row: lists.trip_actions(engine, reader, row),
     )  # fmt: skip
 
 
-LISTINGS: dict[str, Callable[[DataStore, Reader], Listing]] = {
+def users(store: DataStore, reader: Principal, engine: Engine) -> Listing:
+    """Return the page of users: all of them for an admin, only oneself for anybody else."""
+
+    def cells(row: UserRow) -> dict[str, Any]:
+        return {
+            "name": row.name, "kind": row.kind, "role": row.role, "accounts": str(row.accounts), "granted": str(row.granted),
+            "made": moment(row.created_at),
+        }  # fmt: skip
+
+    return Listing(
+        name="users", title="Users", query=store.operations.users, cells=cells, right=("accounts", "granted"),
+        columns={"name": "Name", "kind": "Kind", "role": "Role", "accounts": "Accounts owned", "granted": "Accounts granted",
+                 "made": "Since (UTC)"},
+        choices={"All": lambda _: True, **{role.capitalize() + "s": _has_role(role) for role in ROLES}},
+        actions=lambda row: lists.user_actions(engine, reader, row), top=lambda: lists.new_user_actions(engine, reader),
+    )  # fmt: skip
+
+
+def audit(store: DataStore, reader: Principal, engine: Engine) -> Listing:
+    """Return the page of the audit trail: who did what to whom."""
+
+    def cells(row: AuditRow) -> dict[str, Any]:
+        return {
+            "at": moment(row.at, seconds=True), "principal": row.principal, "action": row.action, "subject": row.subject,
+            "detail": row.detail,
+        }  # fmt: skip
+
+    return Listing(
+        name="audit", title="Audit trail", query=store.operations.audit, cells=cells,
+        columns={"at": "At (UTC)", "principal": "Who", "action": "Did", "subject": "To", "detail": "Detail"},
+        choices={"All": lambda _: True, "Refused": lambda row: "refused" in row.action},
+    )  # fmt: skip
+
+
+def _has_role(role: str) -> Callable[[Any], bool]:
+    return lambda row: bool(row.role == role)
+
+
+LISTINGS: dict[str, Callable[[DataStore, Principal, Engine], Listing]] = {
     "intents": intents,
     "accounts": accounts,
     "versions": versions,
     "trips": trips,
+    "users": users,
+    "audit": audit,
 }

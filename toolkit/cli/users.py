@@ -38,7 +38,7 @@ def add(
     """Add a person, and ask for the password to the page."""
     from getpass import getpass
 
-    from toolkit.live.opening.users import add_user
+    from toolkit.live.operate.users import add_user
     from toolkit.store.passwords import password_file
 
     with engine_of(home) as engine:
@@ -51,7 +51,7 @@ def add(
 @app.command("role")
 def role(name: Name, role: Annotated[str, typer.Argument(help="viewer, trader or admin.")], home: Home = None) -> None:
     """Give a user another role."""
-    from toolkit.live.opening.users import change_role
+    from toolkit.live.operate.users import change_role
 
     with engine_of(home) as engine:
         change_role(engine, engine.principal, name, role)

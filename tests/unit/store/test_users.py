@@ -12,8 +12,8 @@ from toolkit.bootstrap import build
 from toolkit.errors import BadInput, Forbidden, NotFound
 from toolkit.live import live_runs
 from toolkit.live.opening.paper_accounts import open_paper_account
-from toolkit.live.opening.users import add_user, change_role
-from toolkit.live.rights import rights_on
+from toolkit.live.operate.rights import rights_on
+from toolkit.live.operate.users import add_user, change_role
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import Accounts, may_act, may_see

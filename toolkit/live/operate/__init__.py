@@ -1,0 +1,1 @@
+"""What an operator does by hand, from the page or the command line: checked, audited, and without a platform session."""
