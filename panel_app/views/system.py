@@ -1,7 +1,8 @@
-"""The installation at a glance: what waits, who holds which account, which versions run."""
+"""The installation at a glance: who carries the runs, what waits, how it stands, which versions run."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
@@ -10,38 +11,63 @@ import panel_material_ui as pmui
 
 from panel_app import theme
 from panel_app.data_store import DataStore
-from panel_app.formatting import DASH, age, moment
+from panel_app.export import export_button
+from panel_app.formatting import DASH, age, escape, moment, sentence
 from panel_app.session_feed import SessionFeed
 from panel_app.views import parts
 from toolkit import clock
 from toolkit.settings import redacted_url
+from toolkit.store.operations import Hosted
+from toolkit.store.pulse import read_pulse
 from toolkit.store.queries import UNRESOLVED, Reader
 from toolkit.store.records import SystemState
+from toolkit.store.unit_of_work import READ_ONLY
 
 _HELD = f"{parts.dot(theme.PROFIT)}held"
 _OVER = f"{parts.dot(theme.NEUTRAL)}over"
-_PACKAGES = ("seatrial", "panel", "bokeh", "sqlalchemy", "numpy", "pandas")
+_PACKAGES = ("seatrial", "panel", "bokeh", "sqlalchemy", "numpy", "pandas", "dramatiq", "holoviews")
+SILENT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What the page shows of one moment."""
+
+    state: SystemState
+    hosted: tuple[Hosted, ...]
+    pulse: dict[str, Any]
 
 
 class SystemView(pn.viewable.Viewer):
-    """Outbox, intents by state, leases and versions, kept up to date."""
+    """Workers, outbox, intents by state, leases, metrics and versions, kept up to date."""
 
     def __init__(self, store: DataStore, *, reader: Reader | None = None, **params: Any) -> None:
         super().__init__(**params)
         self._store = store
-        self._topic = store.listing("system", store.read.system, reader)
+        self._topic = store.listing("system", self._read, reader)
         self._heading = parts.Heading()
         self._tiles = parts.Tiles()
+        self._alarm = pmui.Alert("", severity="error", sizing_mode="stretch_width", margin=0, visible=False)
+        self._hosted = parts.table(
+            {"state": "Carried", "account": "Account", "gateway": "Gateway", "runs": "Runs under way",
+             "workers": "For workers", "beat": "Last sign of life", "owner": "Held by"},
+            html=("state",), right=("runs", "workers", "beat"),
+        )  # fmt: skip
         self._leases = parts.table(
-            {"account": "Account", "owner": "Held by", "until": "Lease until (UTC)", "state": "State"}, html=("state",)
+            {"account": "Account", "owner": "Platform session held by", "until": "Lease until (UTC)", "state": "State"},
+            html=("state",),
         )
+        self._pulse = parts.Tiles()
         self._facts = parts.table({"name": "What", "value": "Value"}, page_size=20)
         self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
-            self._heading,
+            parts.heading_line(self._heading),
+            self._alarm,
             self._tiles,
-            pmui.Paper(self._leases, elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0),
-            pmui.Paper(self._facts, elevation=0, variant="outlined", sizing_mode="stretch_width", margin=0),
+            _section("Who carries the runs", self._hosted),
+            _section("Platform sessions", self._leases),
+            self._pulse,
+            _section("Versions", self._facts, export_button("system", self._facts_rows)),
             self.feed.heartbeat,
             sizing_mode="stretch_width",
             styles={"gap": "14px"},
@@ -57,19 +83,32 @@ class SystemView(pn.viewable.Viewer):
         """Stop following the installation."""
         self.feed.close()
 
+    def _read(self, reader: Reader) -> _Now:
+        pulse: dict[str, Any] = {}
+        if self._store.operations.role(reader) == "admin":  # the numbers count everybody's rows
+            with self._store.engine.connect() as connection:
+                pulse = asdict(read_pulse(connection.execution_options(**{READ_ONLY: True}), clock.now()))
+        return _Now(self._store.read.system(reader), tuple(self._store.operations.hosted(reader)), pulse)
+
     def refresh(self) -> None:
         """Show the installation as it is now."""
-        state = self._topic.rows
-        assert isinstance(state, SystemState)
-        now = clock.now()
+        found = self._topic.rows
+        assert isinstance(found, _Now)
+        state, now = found.state, clock.now()
         waiting = None if state.oldest_undelivered is None else (now - state.oldest_undelivered).total_seconds()
         unresolved = sum(state.intents_by_state.get(name, 0) for name in UNRESOLVED)
         held = [lease for lease in state.leases if lease[2] is not None and lease[2] > now]
         oldest = f"oldest {age(waiting)}" if waiting is not None else "all delivered"
         colour = theme.LOSS if unresolved else ""
+        alone = [row for row in found.hosted if not _carried(row, now)]
         self._heading.put("System", [], self._store.failure)
+        self._alarm.visible = bool(alone)
+        self._alarm.object = _alarm_words(alone)
         self._tiles.put(
             [
+                parts.Tile("Workers", f"{len({lease[1] for lease in held})} alive",
+                           f"{len(alone)} account(s) carried by nobody" if alone else "every run is carried",
+                           theme.LOSS if alone else ""),
                 parts.Tile("Outbox", f"{state.outbox_depth:,} waiting", oldest),
                 parts.Tile("Unresolved intents", str(unresolved), "need a look" if unresolved else "none", colour),
                 parts.Tile("Intents", f"{sum(state.intents_by_state.values()):,}", _words(state.intents_by_state)),
@@ -77,6 +116,7 @@ class SystemView(pn.viewable.Viewer):
                 parts.Tile("Accounts held", str(len(held)), "by live workers" if held else "no worker holds an account"),
             ]
         )  # fmt: skip
+        parts.fill(self._hosted, [self._hosted_cells(row, _carried(row, now), now) for row in found.hosted])
         parts.fill(
             self._leases,
             [
@@ -85,7 +125,17 @@ class SystemView(pn.viewable.Viewer):
                 for account, owner, until in state.leases
             ],
         )  # fmt: skip
+        self._pulse.put(_pulse_tiles(found.pulse))
         parts.fill(self._facts, self._facts_rows())
+
+    @staticmethod
+    def _hosted_cells(row: Hosted, carried: bool, now: Any) -> dict[str, Any]:
+        beat = None if row.heartbeat_at is None else (now - row.heartbeat_at).total_seconds()
+        return {
+            "state": f"{parts.dot(theme.PROFIT)}yes" if carried else f"{parts.diamond(theme.LOSS)}no live worker",
+            "account": row.account, "gateway": row.gateway, "runs": str(row.under_way), "workers": str(row.workers),
+            "beat": age(beat), "owner": row.lease_owner or DASH,
+        }  # fmt: skip
 
     def _facts_rows(self) -> list[dict[str, Any]]:
         rows = [
@@ -100,6 +150,38 @@ class SystemView(pn.viewable.Viewer):
                 version = DASH
             rows.append({"name": package, "value": version})
         return rows
+
+
+def _carried(row: Hosted, now: Any) -> bool:
+    """Whether some process has shown, by lease or by heartbeat, that it carries the account's runs."""
+    beat = row.heartbeat_at is not None and (now - row.heartbeat_at).total_seconds() <= SILENT_SECONDS
+    return beat or (row.lease_until is not None and row.lease_until > now and bool(row.lease_owner))
+
+
+def _alarm_words(alone: list[Hosted]) -> str:
+    if not alone:
+        return ""
+    names = ", ".join(row.account for row in alone)
+    return (
+        f"No live worker carries {escape(names)}: a stop or a flatten there takes effect only when one does "
+        "(<code>seatrial worker</code>, or <code>seatrial run</code> for a local account)."
+    )
+
+
+def _pulse_tiles(pulse: dict[str, Any]) -> list[parts.Tile]:
+    """Return the installation's own measures, as ``/metrics`` tells them; counts by state stand in the tiles above."""
+    tiles = []
+    for name, value in pulse.items():
+        if isinstance(value, (int, float)):
+            seconds = name.endswith("_seconds")
+            words = age(float(value)) if seconds else f"{value:,}"
+            tiles.append(parts.Tile(sentence(name.removesuffix("_seconds")), words, "all accounts, as in /metrics"))
+    return tiles
+
+
+def _section(title: str, content: Any, beside: Any = None) -> Any:
+    caption = pn.pane.HTML(f"<b>{escape(title)}</b>", margin=(8, 12, 2, 10))
+    return parts.paper(pn.FlexBox(caption, *([beside] if beside is not None else []), align_items="center"), content)
 
 
 def _words(counts: dict[str, int]) -> str:

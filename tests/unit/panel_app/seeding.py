@@ -49,12 +49,12 @@ def at(bars: Bars, row: int) -> datetime:
 class Seed:
     """A database with a user, and helpers that add what a test wants to see."""
 
-    def __init__(self, home: Path, *, user: str = "local") -> None:
+    def __init__(self, home: Path, *, user: str = "local", role: str = "trader") -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         self.url = f"sqlite:///{home / 'seatrial.db'}"
         self.engine: Engine = open_database(self.url)
-        self.user_id = self.user(user)
+        self.user_id = self.user(user, role)
 
     def add(self, rows: Iterable[m.Base]) -> None:
         """Commit rows."""
@@ -64,10 +64,10 @@ class Seed:
                 session.flush()
             session.commit()
 
-    def user(self, name: str) -> UUID:
+    def user(self, name: str, role: str = "trader") -> UUID:
         """Add a user."""
         user_id = uuid4()
-        self.add([m.User(user_id=user_id, name=name, created_at=clock.now())])
+        self.add([m.User(user_id=user_id, name=name, role=role, created_at=clock.now())])
         return user_id
 
     def account(self, name: str = "paper-1", owner: UUID | None = None, **changed: Any) -> UUID:
@@ -199,7 +199,7 @@ class ReplayedRun:
             m.ExecutionIntent(
                 intent_id=intent_id, account_id=self.account_id, live_run_id=self.run_id, action=action,
                 symbol=self.bars.symbol, side=side, bar_time=at(self.bars, max(0, row - 1)), payload_json="{}",
-                payload_hash="0" * 64, idempotency_key=uuid4().hex * 2, client_tag=uuid4().hex[:28], magic=1,
+                payload_hash="0" * 64, idempotency_key=uuid4().hex * 2, client_tag=uuid4().hex[:28], magic=1, version=4,
                 state=state, attempt=1, filled_lots=Decimal("0.10") if price else Decimal(0), average_price=price,
                 reason=reason, created_by=self.owner, created_at=now - timedelta(milliseconds=14), updated_at=now,
             )
