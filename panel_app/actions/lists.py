@@ -70,11 +70,14 @@ def user_actions(engine: Engine, principal: Principal, row: UserRow) -> list[Act
     """Return the change of a user's role, for an admin."""
     if Operations(engine.database).role(principal) != "admin" or row.kind != "human":
         return []
-    return [
-        Action("Change role", f"Give {row.name} another role? It holds from the next thing they ask for.",
-               lambda given: users.change_role(engine, principal, row.name, str(given["role"])),
-               form=lambda: {"role": pmui.Select(label="Role", options=list(ROLES), value=row.role, size="small")})
-    ]  # fmt: skip
+    return [_make(engine, principal, row, role) for role in ROLES if role != row.role]
+
+
+def _make(engine: Engine, principal: Principal, row: UserRow, role: str) -> Action:
+    question = f"Make {row.name}, a {row.role} now, a {role}? It holds from the next thing they ask for."
+    return Action(
+        f"Make {role}", question, lambda _: users.change_role(engine, principal, row.name, role), danger=role == "admin"
+    )
 
 
 def new_user_actions(engine: Engine, principal: Principal) -> list[Action]:

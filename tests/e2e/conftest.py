@@ -132,14 +132,11 @@ class Tab:
     complaints: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
-    def agree(self, button: str, *, fill: dict[str, str] | None = None, choose: dict[str, str] | None = None) -> None:
+    def agree(self, button: str, *, fill: dict[str, str] | None = None) -> None:
         """Press a button, fill in its dialog, and agree; each step waits until the one before it is there."""
         self.ask(button)
         for label, text in (fill or {}).items():
             self.page.get_by_role("dialog").get_by_label(label).first.fill(text)
-        for label, option in (choose or {}).items():
-            self.page.get_by_role("dialog").get_by_label(label).first.click()
-            self.page.get_by_role("option", name=option, exact=True).click()
         yes = self.page.get_by_role("dialog").get_by_role("button", name="Yes, do it")
         yes.click(timeout=WAIT_MS)
         yes.wait_for(state="hidden", timeout=WAIT_MS)
