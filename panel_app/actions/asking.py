@@ -111,10 +111,10 @@ class ActionBar(pn.viewable.Viewer):
         try:
             said = action.do({name: field.value for name, field in self._fields.items()})
         except ToolkitError as error:
-            _say("error", f"{action.label}: {error}")
+            say("error", f"{action.label}: {error}")
         else:
             self._fields = {}  # a password that was typed is not kept
-            _say("success", f"{action.label}: {said if isinstance(said, str) and said else 'done'}")
+            say("success", f"{action.label}: {said if isinstance(said, str) and said else 'done'}")
         self.refresh()
 
     def _left(self, _event: Any) -> None:
@@ -122,7 +122,8 @@ class ActionBar(pn.viewable.Viewer):
         self._dialog.open = False
 
 
-def _say(kind: str, words: str) -> None:
+def say(kind: str, words: str) -> None:
+    """Show a notice of the page: ``success``, ``warning`` or ``error``; nothing in a notebook."""
     notifications = pn.state.notifications
     if notifications is not None:
         getattr(notifications, kind)(escape(words), duration=8000)

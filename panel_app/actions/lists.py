@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import panel_material_ui as pmui
 
@@ -11,8 +12,9 @@ from panel_app.actions.runs import halt_actions
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.operate import by_hand, users
-from toolkit.live.operate.dead_letters import DeadLetter, drop_dead_letter, replay_dead_letter
 from toolkit.live.operate.rights import rights_on
+from toolkit.live.outside.dead_letters import DeadLetter, drop_dead_letter, replay_dead_letter
+from toolkit.live.safety.guards import reset_trips
 from toolkit.store.operations import Operations, UserRow
 from toolkit.store.records import AccountRow, IntentRow, TripRow
 from toolkit.store.users import ROLES
@@ -27,11 +29,12 @@ def trip_actions(engine: Engine, principal: Principal, row: TripRow) -> list[Act
     """Return the reset of a guardrail that was tripped and not reset yet."""
     if row.reset_at is not None or not rights_on(engine, principal, row.account_id).act:
         return []
-    return [
-        Action("Reset guardrail", f"Let {row.rule} on {row.account} allow entries again? If it is still broken it trips anew.",
-               lambda given: by_hand.reset_trip(engine, principal, row.trip_id, str(given["note"] or "")),
-               form=_note("looked at it"))
-    ]  # fmt: skip
+
+    def reset(_given: Any) -> None:
+        reset_trips(engine, principal, row.account_id, rule=row.rule, live_run_id=row.live_run_id)
+
+    question = f"Let {row.rule} on {row.account} allow entries again? If it is still broken it trips anew."
+    return [Action("Reset guardrail", question, reset)]
 
 
 def intent_actions(engine: Engine, principal: Principal, row: IntentRow) -> list[Action]:
@@ -49,20 +52,20 @@ def intent_actions(engine: Engine, principal: Principal, row: IntentRow) -> list
     return [Action("Release intent", question, release, form=_note("not at the platform"), danger=True)]
 
 
-def letter_actions(engine: Engine, principal: Principal, row: DeadLetter) -> list[Action]:
+def letter_actions(engine: Engine, principal: Principal, account_id: UUID, row: DeadLetter) -> list[Action]:
     """Return replay and drop of a dead letter."""
-    if not rights_on(engine, principal, row.account_id).act:
+    if not rights_on(engine, principal, account_id).act:
         return []
 
     def replay(_given: Any) -> str:
-        again = replay_dead_letter(engine, principal, row.account_id, row.message_id)
+        again = replay_dead_letter(engine, principal, account_id, row.message_id)
         return "its intent goes out again" if again else "its intent needed nothing any more"
 
     question = "Point at its intent again? The intent's row decides whether anything is left to do."
     return [
         Action("Replay dead letter", question, replay),
         Action("Drop dead letter", "Remove it for good?",
-               lambda _: drop_dead_letter(engine, principal, row.account_id, row.message_id), danger=True),
+               lambda _: drop_dead_letter(engine, principal, account_id, row.message_id), danger=True),
     ]  # fmt: skip
 
 

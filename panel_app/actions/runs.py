@@ -8,15 +8,18 @@ from uuid import UUID
 
 import panel_material_ui as pmui
 
-from panel_app.actions.asking import Action, Values
+from panel_app.actions.asking import Action, Values, say
 from panel_app.formatting import age
+from panel_app.review import Review, ask
 from toolkit import clock
 from toolkit.errors import BadInput, must_be
 from toolkit.execution.principal import Principal
+from toolkit.execution.recovery.kill_switch import FlattenReport
 from toolkit.live import live_runs, stages
 from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, bars_path
 from toolkit.live.operate.rights import rights_on
+from toolkit.live.safety.flatten import halt_and_flatten
 from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.store.queries import ReadSide
 from toolkit.store.records import FleetRow, VersionRow
@@ -63,7 +66,35 @@ def halt_actions(engine: Engine, principal: Principal, account_id: UUID, name: s
                   lambda given: live_runs.halt_account(engine, principal, account_id, reason=str(given["reason"] or HALTED)),
                   form=lambda: {"reason": pmui.TextInput(label="Reason", value=HALTED, size="small")},
                   danger=True)  # fmt: skip
-    return [halt] if rights.halt else []
+    flatten = Action("Halt and flatten", f"Halt {name}, close all our positions there and cancel our orders? Foreign ones stay.",
+                     lambda given: _flatten(engine, principal, account_id, str(given["reason"] or HALTED)),
+                     form=lambda: {"reason": pmui.TextInput(label="Reason", value=HALTED, size="small")},
+                     danger=True)  # fmt: skip
+    return [*([halt] if rights.halt else []), *([flatten] if rights.act else [])]
+
+
+def _flatten(engine: Engine, principal: Principal, account_id: UUID, reason: str) -> str:
+    live_runs.halt_account(engine, principal, account_id, reason=reason)  # at once; closing may take a minute
+
+    def close() -> FlattenReport:
+        try:
+            return halt_and_flatten(engine, principal, account_id, reason=reason)
+        finally:
+            engine.leave(account_id)
+
+    ask(close, lambda report: say("success" if report.flat else "error", _flat_words(report)),
+        lambda error: say("error", f"Halt and flatten: {error}"))  # fmt: skip
+    return "no entry leaves; closing"
+
+
+def _flat_words(report: FlattenReport) -> str:
+    gone = f"{len(report.closed)} closed, {len(report.cancelled)} cancelled"
+    left = "; ".join(report.remaining)
+    return (
+        f"Flat: {gone}."
+        if report.flat
+        else f"Not flat yet: {gone}. Left: {left}. No live worker may be carrying the account."
+    )
 
 
 def silence_warning(row: FleetRow) -> str:
@@ -160,8 +191,6 @@ def _advance(engine: Engine, principal: Principal, row: FleetRow) -> Action:
     def advance(given: Values) -> str:
         if not given.get("account"):
             raise BadInput(must_be("account", f"one of yours for stage {above}", "none", "register one first"))
-        from panel_app.review import Review
-
         with engine.work(principal, write=False) as work:
             from toolkit.store.runs import Runs
 

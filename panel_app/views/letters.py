@@ -16,7 +16,11 @@ from panel_app.review import ask
 from panel_app.views import parts
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.live.operate.dead_letters import BROKERS, DeadLetter, dead_letters
+from toolkit.live.outside.dead_letters import DeadLetter, list_dead_letters
+from toolkit.store.records import AccountRow
+
+BROKERS = ("redis", "rabbitmq")
+Found = tuple[AccountRow, DeadLetter]
 
 
 class LettersView(pn.viewable.Viewer):
@@ -27,8 +31,8 @@ class LettersView(pn.viewable.Viewer):
         self._store = store
         self._engine = engine
         self._reader = reader
-        self._letters: list[DeadLetter] = []
-        self._clicked_row: DeadLetter | None = None
+        self._letters: list[Found] = []
+        self._clicked_row: Found | None = None
         self._heading = parts.Heading()
         self._note = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 4))
         self._table = parts.table(
@@ -42,7 +46,7 @@ class LettersView(pn.viewable.Viewer):
         )
         self._layout = pn.Column(
             parts.heading_line(self._heading, again),
-            pn.FlexBox(export_button("dead-letters", lambda: self._letters), margin=0),
+            pn.FlexBox(export_button("dead-letters", lambda: [letter for _, letter in self._letters]), margin=0),
             parts.paper(self._table),
             self._actions,
             self._note,
@@ -63,16 +67,20 @@ class LettersView(pn.viewable.Viewer):
         """Ask every message broker in use, one account after the other."""
         ask(self._all, self._show, lambda error: self._say(f"The message broker cannot be read: {error}"))
 
-    def _all(self) -> list[DeadLetter]:
+    def _all(self) -> list[Found]:
         accounts = [row for row in self._store.read.accounts(self._reader) if row.gateway in BROKERS]
-        return [letter for row in accounts for letter in dead_letters(self._engine, self._reader, row.account_id)]
+        return [
+            (row, letter)
+            for row in accounts
+            for letter in list_dead_letters(self._engine, self._reader, row.account_id)
+        ]
 
-    def _show(self, letters: list[DeadLetter]) -> None:
+    def _show(self, letters: list[Found]) -> None:
         self._letters = letters
         self._clicked_row = None
         self._actions.refresh()
         self._say("")
-        parts.fill(self._table, [self._cells(letter) for letter in letters])
+        parts.fill(self._table, [self._cells(*found) for found in letters])
 
     def _say(self, problem: str) -> None:
         self._heading.put("Dead letters", [(f"{len(self._letters):,} found", "")], problem)
@@ -80,9 +88,10 @@ class LettersView(pn.viewable.Viewer):
     def _choices(self) -> list[Action]:
         if self._clicked_row is None:
             return []
+        account, letter = self._clicked_row
         return [
             Action(made.label, made.question, self._then_read(made), made.form, made.danger)
-            for made in letter_actions(self._engine, self._reader, self._clicked_row)
+            for made in letter_actions(self._engine, self._reader, account.account_id, letter)
         ]
 
     def _then_read(self, made: Action) -> Any:
@@ -99,9 +108,9 @@ class LettersView(pn.viewable.Viewer):
             self._actions.refresh()
 
     @staticmethod
-    def _cells(letter: DeadLetter) -> dict[str, Any]:
+    def _cells(account: AccountRow, letter: DeadLetter) -> dict[str, Any]:
         return {
-            "sent": moment(letter.sent_at, seconds=True), "account": letter.account, "gateway": letter.gateway,
-            "actor": letter.actor, "intent": letter.intent_id or DASH, "state": letter.state.lower() or DASH,
+            "sent": moment(letter.sent_at, seconds=True), "account": account.name, "gateway": account.gateway,
+            "actor": letter.actor, "intent": str(letter.intent_id or DASH), "state": letter.intent_state.lower() or DASH,
             "message": letter.message_id,
         }  # fmt: skip

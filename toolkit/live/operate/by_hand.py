@@ -1,11 +1,8 @@
-"""Resetting a guardrail and releasing an abandoned intent: a person looked, decides, and is named in the audit trail."""
+"""Releasing an abandoned intent: a person looked, decides, and is named in the audit trail."""
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy import select, update
 
 from toolkit.errors import Forbidden, IllegalTransition, NotFound
 from toolkit.execution.intents import IntentState
@@ -13,50 +10,7 @@ from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store import audit
-from toolkit.store.accounts import may_act, may_see
-from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import GuardrailTrip
-
-_TRIPS: Any = GuardrailTrip.__table__
-
-
-def reset_trip(engine: Engine, principal: Principal, trip_id: UUID, note: str = "") -> None:
-    """Let a tripped guardrail allow entries again; a rule that is still broken trips at the next entry.
-
-    Raises
-    ------
-    NotFound
-        When there is no such trip that the principal may see.
-    Forbidden
-        When it may not trade on the account; the attempt is audited.
-    """
-    now = engine.now()
-    with engine.work(principal) as work:
-        db = work.connection
-        trip = db.execute(select(_TRIPS).where(_TRIPS.c.trip_id == trip_id)).first()
-        if trip is None or not may_see(db, principal, trip.account_id):
-            raise NotFound(f"guardrail trip {trip_id} is not there, or not visible to you")
-        if not may_act(db, principal, trip.account_id):
-            audit.append(db, now, principal, "guardrail.refused", str(trip_id), "reset")
-            work.commit()
-            raise Forbidden(f"{principal.name} may not reset a guardrail of account {trip.account_id}: ask its owner")
-        if trip.reset_at is not None:
-            return
-        db.execute(
-            update(_TRIPS)
-            .where(_TRIPS.c.trip_id == trip_id, _TRIPS.c.reset_at.is_(None))
-            .values(reset_at=now, reset_by=principal.name)
-        )
-        audit.append(db, now, principal, "guardrail.reset", str(trip_id), f"{trip.rule} {note}".strip())
-        message = f"guardrail {trip.rule} reset by {principal.name}{': ' + note if note else ''}"
-        SqlTransaction(work).add_run_event(
-            RunEventRecord(
-                live_run_id=trip.live_run_id, account_id=trip.account_id, intent_id=None, kind="guardrail_reset",
-                level="warning", message=message, market_time=None, at=now,
-            )
-        )  # fmt: skip
-        work.commit()
+from toolkit.store.accounts import may_see
 
 
 def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:

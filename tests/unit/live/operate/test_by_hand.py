@@ -1,4 +1,4 @@
-"""What an operator does by hand: reset a guardrail, release an intent; checked, audited, refused to viewers."""
+"""What an operator does by hand: an abandoned intent is released; checked, audited, refused to viewers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
 
-from toolkit import clock
 from toolkit.bootstrap import build
 from toolkit.errors import Forbidden, IllegalTransition, NotFound
-from toolkit.live.operate.by_hand import release_intent, reset_trip
-from toolkit.live.operate.dead_letters import dead_letters
+from toolkit.live.operate.by_hand import release_intent
 from toolkit.live.operate.users import add_user
 from toolkit.settings import Settings
 from toolkit.store import models as m
@@ -44,17 +41,6 @@ def house(tmp_path: Path):  # type: ignore[no-untyped-def]
     seed.engine.dispose()
 
 
-def _trip(seed: Any, account: Any, run: Any) -> Any:
-    trip_id = uuid4()
-    seed.add(
-        [
-            m.GuardrailTrip(trip_id=trip_id, account_id=account, live_run_id=run.run_id, rule="guard_daily_loss",
-                            symbol="", reason="equity 9,790 against 10,000", tripped_at=clock.now())
-        ]
-    )  # fmt: skip
-    return trip_id
-
-
 def _abandoned(seed: Any, run: Any) -> Any:
     from sqlalchemy.orm import Session
 
@@ -79,22 +65,6 @@ def _is_admin(engine: Any) -> bool:
     return True
 
 
-def test_a_reset_trip_is_in_force_no_more_and_says_by_whom(house) -> None:  # type: ignore[no-untyped-def]
-    """The trip keeps who reset it; the run's log and the audit trail say so; twice changes nothing."""
-    engine, seed, account, run = house
-    trip_id = _trip(seed, account, run)
-    read = ReadSide(engine.database)
-    assert read.run(engine.principal, run.run_id).trips == ("guard_daily_loss",)
-    reset_trip(engine, engine.principal, trip_id, "news is over")
-    reset_trip(engine, engine.principal, trip_id, "again")
-    assert read.run(engine.principal, run.run_id).trips == ()
-    (trip,) = read.trips(engine.principal)
-    assert trip.reset_by == "local"
-    assert "news is over" in read.events(engine.principal, run_id=run.run_id)[-1].message
-    actions = [line.action for line in Operations(engine.database).audit(engine.principal)]
-    assert actions.count("guardrail.reset") == 1
-
-
 def test_an_abandoned_intent_is_released_once_by_a_person_only(house) -> None:  # type: ignore[no-untyped-def]
     """RELEASED with a step that names who; the service principal may not; a second release is illegal."""
     engine, seed, account, run = house
@@ -112,31 +82,17 @@ def test_an_abandoned_intent_is_released_once_by_a_person_only(house) -> None:  
 
 
 def test_a_viewer_is_refused_and_a_stranger_finds_nothing(house) -> None:  # type: ignore[no-untyped-def]
-    """Nothing changes, the viewer's attempts are audited, and for a stranger trip and intent do not exist."""
+    """Nothing changes, the viewer's attempts are audited, and for a stranger the intent does not exist."""
     engine, seed, account, run = house
-    trip_id, intent = _trip(seed, account, run), _abandoned(seed, run)
+    intent = _abandoned(seed, run)
     viewer = _viewer(engine, account)
     stranger = add_user(engine, engine.principal, "eve")
     with pytest.raises(Forbidden):
-        reset_trip(engine, viewer, trip_id)
-    with pytest.raises(Forbidden):
         release_intent(engine, viewer, intent, "x")
-    for attempt in (
-        lambda: reset_trip(engine, stranger, trip_id),
-        lambda: release_intent(engine, stranger, intent, "x"),
-        lambda: dead_letters(engine, stranger, account),
-    ):
-        with pytest.raises(NotFound):
-            attempt()
+    with pytest.raises(NotFound):
+        release_intent(engine, stranger, intent, "x")
     with engine.database.connect() as connection:
-        assert connection.execute(select(m.GuardrailTrip.reset_at)).scalar_one() is None
         states = connection.execute(select(m.ExecutionIntent.state).where(m.ExecutionIntent.intent_id == intent))
         assert states.scalar_one() == "ABANDONED"
     refused = {line.action for line in Operations(engine.database).audit(engine.principal) if line.principal == "vera"}
-    assert refused == {"guardrail.refused", "intent.refused"}
-
-
-def test_an_account_without_a_message_broker_has_no_dead_letters(house) -> None:  # type: ignore[no-untyped-def]
-    """A local account is answered without asking any broker."""
-    engine, _, account, _ = house
-    assert dead_letters(engine, engine.principal, account) == []
+    assert refused == {"intent.refused"}
