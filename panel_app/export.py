@@ -32,7 +32,7 @@ def export_button(name: str, rows: Callable[[], Sequence[Any]]) -> Any:
     """Return a button that downloads what ``rows`` returns at that moment as ``seatrial-NAME.csv``."""
     return pmui.FileDownload(
         callback=lambda: io.StringIO(as_csv(rows())), filename=f"seatrial-{name}.csv", label="Export CSV",
-        size="small", variant="text", icon="download", margin=0,
+        size="small", color="primary", icon="download", margin=0,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Roles in a real browser: a viewer only looks, a trader acts on what is his, an admin manages users; nobody sees more.
 
-Besides the address bar, a viewer's browser is made to send what its page never offers: a message over the page's own
-websocket that presses a button of the server's. Nothing changes.
+What a browser could send over the websocket beyond what its page offers is tried in tests/unit/panel_app/test_actions.py,
+without the browser in between.
 """
 
 from __future__ import annotations
@@ -111,54 +111,6 @@ def test_browser_shows_a_stranger_nothing_by_any_address(new_tab: Callable[..., 
         assert "toms" not in words, page
         assert "TomsBot" not in words, page
     tab.quiet()
-
-
-_PRESS_ALL = """() => { let sent = 0;
-  for (const doc of Bokeh.documents) for (const model of [...doc._all_models.values()])
-    if (typeof model.clicks === 'number') { model.clicks += 1; sent += 1; }
-  return sent; }"""
-
-
-def _press_everything(tab: Any, rounds: int = 3) -> int:
-    """Send a click for every model of the session that counts clicks, shown or not; return how many there were."""
-    count = 0
-    for _ in range(rounds):
-        count = int(tab.page.evaluate(_PRESS_ALL))
-        tab.page.wait_for_timeout(700)
-    return count
-
-
-def test_browser_of_a_viewer_who_presses_everything_over_the_websocket_changes_nothing(
-    new_tab: Callable[..., Any], house: House, seeding: ModuleType
-) -> None:
-    """Every button of a session is pressed by message, those of hidden dialogs too: of a viewer's nothing comes.
-
-    The same messages from a trader's browser do act, so the way of pressing works.
-    """
-    tab = new_tab()
-    _log_in(tab, house, "vera")
-    tab.page.goto(f"{house.url}?run={house.run.run_id}")
-    tab.page.locator(".bk-Figure").first.wait_for(timeout=WAIT_MS)
-    assert _press_everything(tab) >= 2
-    assert house.status() == "RUNNING"
-    assert [line for line in house.audited() if line[0] == "vera"] == []
-    assert _halted(house, house.account_id) is None
-
-    account = house.seed.account("toms-other", owner=house.users["tom"])
-    version = house.seed.version("TomsOther", owner=house.users["tom"])
-    run = house.seed.run(account, version, seeding.made_bars(100), owner=house.users["tom"])
-    run.advance(50)
-    own = new_tab()
-    _log_in(own, house, "tom")
-    own.page.goto(f"{house.url}?run={run.run_id}")
-    own.page.get_by_role("button", name="Stop", exact=True).wait_for(timeout=WAIT_MS)
-    _press_everything(own)
-    assert house.status(run) != "RUNNING" or _halted(house, account) is not None
-
-
-def _halted(house: House, account_id: Any) -> Any:
-    with house.seed.engine.connect() as connection:
-        return connection.execute(select(m.Account.halted_at).where(m.Account.account_id == account_id)).scalar_one()
 
 
 def test_browser_lets_a_trader_pause_and_resume_what_is_his(new_tab: Callable[..., Any], house: House) -> None:
