@@ -32,9 +32,8 @@ P_TP = 21
 P_COST = 22
 P_SWAP = 23
 P_MARGIN = 24
-P_BARS = 25  # bars of the symbol so far
-P_LAST_EXIT = 26  # in bars of the symbol
-WIDTH_P = 27
+P_LAST_EXIT = 25  # in bars of the symbol
+WIDTH_P = 26
 
 # columns of x
 X_BID_OPEN = 0
@@ -50,7 +49,8 @@ X_TARGET = 9
 X_NIGHTS = 10
 X_DECISION = 11  # carried out at the open of this moment
 X_HERE = 12  # 1 where the symbol has a bar; elsewhere its prices are those of its last close
-WIDTH_X = 13
+X_BAR = 13  # number of its last bar that has opened
+WIDTH_X = 14
 
 TRADE_FIELDS = 11  # symbol side steps entry_at entry_price exit_at exit_price reason profit commission swap
 SKIP_FIELDS = 4  # symbol at side reason

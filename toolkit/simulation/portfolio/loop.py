@@ -14,7 +14,6 @@ from toolkit.simulation.holding.margin import equity_floor, margin_needed, stop_
 from toolkit.simulation.holding.swap import swap_money
 from toolkit.simulation.marking import moments
 from toolkit.simulation.portfolio.cells import (
-    P_BARS,
     P_COMMISSION_DEN,
     P_COMMISSION_NUM,
     P_COST,
@@ -47,6 +46,7 @@ from toolkit.simulation.portfolio.cells import (
     X_ASK_HIGH,
     X_ASK_LOW,
     X_ASK_OPEN,
+    X_BAR,
     X_BID_CLOSE,
     X_BID_HIGH,
     X_BID_LOW,
@@ -102,6 +102,7 @@ from toolkit.simulation.state import (
     NEVER,
     NEXT,
     PEAK_BASE,
+    POS,
     REVERSES,
     SKIP_CAPACITY,
     SKIPS,
@@ -144,7 +145,7 @@ def margin_in_use(p: Any) -> int:
     return total
 
 
-def leave(w: Any, p: Any, s: int, t: int, reason: int, price: int, vn: int, vd: int) -> None:
+def leave(x: Any, w: Any, p: Any, s: int, t: int, reason: int, price: int, vn: int, vd: int) -> None:
     """Close a symbol's position: book it, write the trade."""
     steps = p[s, P_STEPS]
     profit = money(p[s, P_POS] * (price - p[s, P_ENTRY_PRICE]), steps, vn, vd)
@@ -174,8 +175,9 @@ def leave(w: Any, p: Any, s: int, t: int, reason: int, price: int, vn: int, vd: 
     w[at + 9] = cost
     w[at + 10] = swap
     w[TRADES] += 1
-    p[s, P_LAST_EXIT] = p[s, P_BARS]
+    p[s, P_LAST_EXIT] = x[s, X_BAR, t]
     p[s, P_POS] = 0
+    w[POS] -= 1
 
 
 def stop_out(x: Any, value: Any, w: Any, p: Any, t: int, rate: int, in_range: bool) -> None:
@@ -209,7 +211,7 @@ def stop_out(x: Any, value: Any, w: Any, p: Any, t: int, rate: int, in_range: bo
         vd = value[worst, rate, 1]
         room = equity - lowest - floor
         price = stop_out_price(side, p[worst, P_ENTRY_PRICE], opened, extreme, room, p[worst, P_STEPS], vn, vd)
-        leave(w, p, worst, t, STOP_OUT, price, vn, vd)
+        leave(x, w, p, worst, t, STOP_OUT, price, vn, vd)
 
 
 def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: float) -> None:
@@ -235,10 +237,6 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
     elif w[HAS_TARGET]:
         reason = entry_refusal(side, quote, 0, 1, True, target)
     if reason == 0:
-        held = 0
-        for k in range(p.shape[0]):
-            if p[k, P_POS] != 0:
-                held += 1
         reason = entry_denied(
             code & OUTSIDE_HOURS != 0,
             w[TRIPPED],
@@ -251,9 +249,9 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
             w[MAX_LOSSES],
             0,
             w[MAX_OPEN_LIMIT],
-            held,
+            w[POS],
             w[MAX_OPEN_RUN_LIMIT],
-            p[s, P_BARS] - p[s, P_LAST_EXIT],
+            x[s, X_BAR, t] - p[s, P_LAST_EXIT],
             w[COOLDOWN_BARS],
             ask - bid,
             p[s, P_MAX_SPREAD],
@@ -283,6 +281,7 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
         w[SKIPS] += 1
         return
     sl, tp = protection_levels(side, quote, stop, target)
+    w[POS] += 1
     p[s, P_POS] = side
     p[s, P_STEPS] = steps
     p[s, P_ENTRY_AT] = t
@@ -299,9 +298,6 @@ def at_open(x: Any, value: Any, w: Any, p: Any, t: int, rate: int, rr: float, ne
     """Everything that happens at the opens of one moment, in order."""
     count = p.shape[0]
     for s in range(count):
-        if x[s, X_HERE, t] == 0:
-            continue
-        p[s, P_BARS] += 1
         if p[s, P_POS] != 0 and p[s, P_SWAP_MODE] != 0 and x[s, X_NIGHTS, t] > 0:
             side = p[s, P_POS]
             each = p[s, P_SWAP_LONG] if side > 0 else p[s, P_SWAP_SHORT]
@@ -323,7 +319,7 @@ def at_open(x: Any, value: Any, w: Any, p: Any, t: int, rate: int, rr: float, ne
         if p[s, P_POS] != 0 and x[s, X_HERE, t] != 0:
             reason, price = open_exit(p[s, P_POS], p[s, P_SL], p[s, P_TP], x[s, X_BID_OPEN, t], x[s, X_ASK_OPEN, t])
             if reason != NO_EXIT:
-                leave(w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
+                leave(x, w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
     stop_out(x, value, w, p, t, rate, False)
     for s in range(count):
         if p[s, P_POS] != 0 and x[s, X_HERE, t] != 0:
@@ -334,7 +330,7 @@ def at_open(x: Any, value: Any, w: Any, p: Any, t: int, rate: int, rr: float, ne
             if reason != NO_EXIT:
                 price = close_quote(side, x[s, X_BID_OPEN, t], x[s, X_ASK_OPEN, t])
                 price = slipped(-side, price, p[s, P_SLIPPAGE])
-                leave(w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
+                leave(x, w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
     for s in range(count):
         if p[s, P_POS] == 0 and x[s, X_HERE, t] != 0:
             enter(x, value, w, p, s, t, rate, rr)
@@ -350,11 +346,11 @@ def in_range(x: Any, value: Any, w: Any, p: Any, t: int, rate: int) -> None:
                 x[s, X_ASK_OPEN, t], x[s, X_ASK_HIGH, t], x[s, X_ASK_LOW, t],
             )  # fmt: skip
             if reason != NO_EXIT:
-                leave(w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
+                leave(x, w, p, s, t, reason, price, value[s, rate, 0], value[s, rate, 1])
     stop_out(x, value, w, p, t, rate, True)
 
 
-def simulate_many(x: Any, value: Any, new_day: Any, rr: float, w: Any, p: Any, f: Any) -> int:
+def simulate_many(x: Any, value: Any, new_day: Any, busy: Any, rr: float, w: Any, p: Any, f: Any) -> int:
     """Run from the state in ``w`` and ``p`` to the end: DONE, or GROW when the records are full (call again).
 
     Parameters
@@ -365,6 +361,8 @@ def simulate_many(x: Any, value: Any, new_day: Any, rr: float, w: Any, p: Any, f
         Point value of each symbol at each moment and after the last: symbol, moment, (num, den).
     new_day
         1 where a moment is the first of its platform day, the very first excepted.
+    busy
+        1 where a symbol enters.
     rr
         Target as a multiple of the stop, 0.0 when it is not.
     w, p, f
@@ -379,21 +377,17 @@ def simulate_many(x: Any, value: Any, new_day: Any, rr: float, w: Any, p: Any, f
         if new_day[t] != 0:
             w[w[DAILY_AT] + w[DAY]] = w[w[EQUITY_AT] + t - 1] if t > 0 else w[BALANCE]
             w[DAY] += 1
-        rate = t if t > 0 else 1  # the first moment knows no rate and makes no trade
-        at_open(x, value, w, p, t, rate, rr, new_day[t] != 0)
-        held = False
-        for s in range(count):
-            if p[s, P_POS] != 0:
-                held = True
-        if held:
-            in_range(x, value, w, p, t, rate)
-        equity = equity_at(x, value, w, p, t, t + 1, X_BID_CLOSE, X_ASK_CLOSE)
+        equity = w[BALANCE]
+        if w[POS] != 0 or busy[t] != 0 or new_day[t] != 0:
+            rate = t if t > 0 else 1  # the first moment knows no rate and makes no trade
+            at_open(x, value, w, p, t, rate, rr, new_day[t] != 0)
+            if w[POS] != 0:
+                in_range(x, value, w, p, t, rate)
+            equity = equity_at(x, value, w, p, t, t + 1, X_BID_CLOSE, X_ASK_CLOSE)
+            if w[POS] != 0:
+                w[BARS_IN] += 1
         w[w[EQUITY_AT] + t] = equity
         note_equity(w, equity)
-        for s in range(count):
-            if p[s, P_POS] != 0:
-                w[BARS_IN] += 1
-                break
     w[w[DAILY_AT] + w[DAY]] = w[w[EQUITY_AT] + n - 1]
     moments(w, f)
     w[NEXT] = n
@@ -404,5 +398,4 @@ def forget_positions(p: Any) -> None:
     """Make every symbol flat, as before the first bar."""
     for s in range(p.shape[0]):
         p[s, P_POS] = 0
-        p[s, P_BARS] = 0
         p[s, P_LAST_EXIT] = NEVER

@@ -101,13 +101,14 @@ def run_portfolio(legs: Sequence[Leg], ts: Int64, new_day: npt.NDArray[np.uint8]
     value = np.stack([leg.value for leg in legs])
     p = np.stack([_cells(leg.terms) for leg in legs])
     loop.forget_positions(p)
+    busy = ((x[:, cells.X_DECISION] & 3) != 0).any(axis=0).view(np.uint8)
     first = legs[0]
     trades, skips = max(256, n // 8), max(256, n // 8)
     f = np.zeros(state.WIDTH_F)
     w = _memory(first.terms, first.plan, n, days, trades, skips)
     simulate: Any = compiled_portfolio_loop().simulate_many
     with np.errstate(over="raise"):
-        while simulate(x, value, new_day, float(first.plan.rr), w, p, f) == state.GROW:
+        while simulate(x, value, new_day, busy, float(first.plan.rr), w, p, f) == state.GROW:
             trades, skips = 2 * trades, 2 * skips
             w = _grown(w, n, days, trades, skips)
     k, m = int(w[state.TRADES]), int(w[state.SKIPS])
@@ -139,6 +140,7 @@ def _columns(leg: Leg, ts: Int64) -> Int32:
     last = np.searchsorted(bars.ts, ts, side="right") - 1  # its bar of the moment, or the last one before
     known = last >= 0
     row = last[known]
+    x[cells.X_BAR] = last
     for first, side in ((cells.X_BID_OPEN, "bid"), (cells.X_ASK_OPEN, "ask")):
         close = getattr(bars, f"{side}_close")
         for offset, name in enumerate(("open", "high", "low", "close")):
