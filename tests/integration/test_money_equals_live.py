@@ -127,3 +127,29 @@ def test_netting_account_books_one_strategy_as_a_hedging_account_does() -> None:
     hedging = tk.backtest(EmaCross(), bars, account=tk.PaperAccount("USD", 10_000, commission_per_lot="3.5"))
     assert normalise_all(netting.trade_records) == normalise_all(hedging.trade_records)
     assert len(netting.trades) >= 10
+
+
+def test_cross_converts_from_a_table_of_daily_rates() -> None:
+    """EURGBP on a dollar account by the ECB's rates, which are known a day late."""
+    bars = load("mt5_eurgbp_h1_bid_2012_2015", "EURGBP", 1_200, **SWAPS["points"])
+    table = tk.load_rates(DATA / "ecb_daily_per_eur_2005_2026.parquet")
+    result = both(EmaCross(), bars, tk.PaperAccount("USD", 10_000), conversion={"GBPUSD": table.pair("GBP", "USD")})
+    assert len(result.trades) >= 15
+    first = result.trade_records[0]
+    move = (first["exit_price"] - first["entry_price"]) * (1 if first["side"] == "BUY" else -1)
+    rate = table.rate("GBP", "USD", first["exit_time"]).decimal
+    assert abs(first["profit"] - move * first["lots"] * 100_000 * rate) <= Decimal("0.01")
+
+
+def test_a_sweep_and_walk_forward_charge_the_same_money() -> None:
+    """Every set of a sweep ends where the backtest with its parameters ends, swap and stop-outs included."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 1_500, **SWAPS["percent"])
+    account = tk.PaperAccount("USD", 4_000, leverage=140, stop_out_percent=100, day_end="New York + 7")
+    found = tk.sweep(Bold, bars, account=account, grid={"n": [5, 20]}).results
+    for n in (5, 20):
+        stats = tk.backtest(Bold(n=n), bars, account=account).statistics
+        row = found[found["n"] == n].iloc[0]
+        assert (row["swap"], row["final_equity"], row["trades"]) == (
+            stats["swap"], stats["final_equity"], stats["trades"],
+        )  # fmt: skip
+        assert stats["swap"] != 0

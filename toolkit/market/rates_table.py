@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ from toolkit.market.exact import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from toolkit.market.bars import Bars
+
+_MOST_POINTS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +78,64 @@ class RatesTable:
         if frm == to:
             return Rate.ONE
         return self._per_base(to, at) * self._per_base(frm, at).inverse
+
+    def pair(self, base: str, quote: str) -> Bars:
+        """Return the rate between two currencies as daily bars, for ``conversion=`` of a backtest or a replay.
+
+        A bar closes when its row becomes known (``ts`` plus ``known_after``); bid and ask are both the rate, rounded to
+        seven digits, at most 9 decimals.
+
+        Parameters
+        ----------
+        base, quote
+            One unit of ``base`` in units of ``quote``: ``table.pair("GBP", "USD")`` converts EURGBP on a USD account.
+
+        Raises
+        ------
+        ConversionRateMissing
+            When the table does not know a currency, or has no row with both.
+        BadInput
+            When the two are the same.
+        """
+        from toolkit.market.bars import Bars
+        from toolkit.market.instruments import Instrument
+
+        if base == quote:
+            raise BadInput(must_be("a pair", "two currencies", f"{base}{quote}", "no conversion is needed"))
+        rate = self._column(quote) / self._column(base)
+        known = ~np.isnan(rate)
+        if not known.any():
+            raise ConversionRateMissing(
+                must_be(f"rates of {base}{quote}", "in at least one row", "in none", "use a table with both currencies")
+            )
+        digits = min(9, max(0, len(str(int(_MOST_POINTS / float(rate[known].max())))) - 1))
+        points = np.floor(rate[known] * 10**digits + 0.5).astype(np.int64)
+        prices = {f"{side}_{part}": points for side in ("bid", "ask") for part in ("open", "high", "low", "close")}
+        day = timedelta(days=1)
+        facts = Instrument(
+            f"{base}{quote}",
+            quote,
+            Decimal(1).scaleb(-digits),
+            Decimal(100_000),
+            Decimal("0.01"),
+            Decimal(100),
+            Decimal("0.01"),
+            digits=digits,
+            base_currency=base,
+            source=f"table of rates per {self.base}",
+        )
+        opens = self.ts[known] + _ns(self.known_after) - _ns(day)
+        return Bars.from_arrays(facts.symbol, "D1", opens, **prices, instrument=facts)
+
+    def _column(self, currency: str) -> Floats:
+        if currency == self.base:
+            return np.ones(len(self.ts))
+        column = self.per_base.get(currency)
+        if column is None:
+            raise ConversionRateMissing(
+                must_be("currency", "one of " + " ".join(self.currencies), currency, "add its column or give quotes")
+            )
+        return np.asarray(column, dtype=np.float64)
 
     def _per_base(self, currency: str, at: datetime) -> Rate:
         if currency == self.base:

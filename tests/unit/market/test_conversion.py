@@ -192,3 +192,22 @@ def test_the_real_ecb_table_gives_published_rates(real):
     frame = pd.read_parquet(path)
     last = frame.iloc[-1]
     assert table.rate("EUR", "GBP", last.ts.to_pydatetime()).decimal == Decimal(repr(float(last.GBP)))
+
+
+def test_a_pair_of_the_table_has_the_rates_of_its_rows_where_they_become_known():
+    """Bars of a pair close when the row is known, hold the cross rate to seven digits, and skip rows with a gap."""
+    start = 1_600_000_000 * 10**9 // (86_400 * 10**9) * (86_400 * 10**9)
+    ts = np.array([start + k * 86_400 * 10**9 for k in range(3)], np.int64)
+    usd, jpy = np.array([1.2, 1.25, 1.3]), np.array([120.0, np.nan, 130.0])
+    table = RatesTable("EUR", ts, {"USD": usd, "JPY": jpy}, known_after=timedelta(days=1))
+    pair = table.pair("JPY", "USD")
+    assert (pair.symbol, pair.instrument.base_currency, pair.instrument.quote_currency) == ("JPYUSD", "JPY", "USD")
+    assert pair.ts.tolist() == [int(ts[0]), int(ts[2])]
+    assert [pair.instrument.price(p) for p in pair.bid_close] == [Decimal("0.010000000")] * 2
+    assert [table.pair("EUR", "USD").instrument.price(p) for p in table.pair("EUR", "USD").ask_close][1] == Decimal(
+        "1.25"
+    )
+    with pytest.raises(ConversionRateMissing, match="CHF"):
+        table.pair("CHF", "USD")
+    with pytest.raises(BadInput, match="two currencies"):
+        table.pair("USD", "USD")

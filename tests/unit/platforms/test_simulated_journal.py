@@ -208,3 +208,23 @@ def test_restart_keeps_clock_of_the_last_commit_or_later(tmp_path: Path, bars: B
         venue.advance_clock_to(end)
     with SimulatedPlatform(tmp_path / "a.sqlite") as again:
         assert again.now() == end
+
+
+def test_a_journal_of_format_1_is_brought_on(tmp_path: Path, bars: Bars) -> None:
+    """An open position written before margin and swap were known is taken over, and is charged from now on only."""
+    path = tmp_path / "a.sqlite"
+    with SimulatedPlatform(path, PaperAccount("USD", 10_000)) as venue:
+        venue.load_replay("EURUSD", bars)
+        venue.advance_clock_to(from_ns(int(bars.ts[5])))
+        order = OpenOrder(ClientTag("q1x", 1), "EURUSD", Side.BUY, OrderType.MARKET, Decimal("0.1"))
+        assert venue.send(order).outcome is Outcome.DONE
+        database = venue._venue.journal._db
+        for column in ("margin", "paid_day"):
+            database.execute(f"ALTER TABLE positions DROP COLUMN {column}")
+        database.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+        venue._venue.journal.close()
+        venue._closed = True
+    with SimulatedPlatform(path) as again:
+        again.load_replay("EURUSD", bars)
+        again.advance_clock_to(from_ns(int(bars.ts[200])))
+        assert [(p.lots, p.swap) for p in again.book().positions] == [(Decimal("0.10"), Decimal("0.00"))]
