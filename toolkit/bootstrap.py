@@ -235,7 +235,7 @@ class _Desks:
                     # a lease that is shorter than what a send needs of it would let nothing be sent, ever
                     send_budget_seconds=min(5.0, self._settings.lease_seconds / 3),
                 ),
-                day_end=str(account.settings.get("paper", {}).get("day_end", "UTC")),
+                day_end=account.day_end,
                 failpoint=self._replaced.failpoint,
                 watch=TelemetryWatch(account_id, self.metrics, account.gateway),
             )

@@ -47,6 +47,12 @@ class AccountRecord:
     halt_reason: str = ""
     created_at: datetime | None = None
 
+    @property
+    def day_end(self) -> str:
+        """The clock whose midnight ends the account's day: a paper account's own, a MetaTrader server's if stated, else UTC."""
+        paper, mt5 = self.settings.get("paper", {}), self.settings.get("mt5", {})
+        return str(paper.get("day_end") or mt5.get("clock") or "UTC")
+
 
 def ensure_user(
     connection: Connection, at: datetime, name: str, kind: Literal["human", "service"], *, role: Role = "trader"

@@ -128,7 +128,7 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
     bars = load_feed(engine, desk, feed, run)
     if desk.account.gateway != LOCAL:
         must_fit_platform(desk, version, run.symbols)
-    day_end = str(desk.account.settings.get("paper", {}).get("day_end", "UTC"))
+    day_end = desk.account.day_end
     currency = desk.account.currency
     instrument = bars.instrument if bars is not None else desk.platform.instrument(run.symbol)
     policy = options.get("stop_policy") or {}

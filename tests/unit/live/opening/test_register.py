@@ -72,3 +72,17 @@ def test_the_same_name_twice_is_refused(sea: Sea) -> None:
     register(sea)
     with pytest.raises(BadInput, match="account name must be new"):
         register(sea)
+
+
+@pytest.mark.parametrize(
+    ("settings", "day_end"),
+    [({"clock": "New York + 7"}, "New York + 7"), ({"clock": "Europe/Athens"}, "Europe/Athens"), ({}, "UTC")],
+)
+def test_mt5_day_of_an_account_ends_at_its_servers_midnight(sea: Sea, settings: dict[str, str], day_end: str) -> None:
+    """Daily guards count by the clock the account states; without one by UTC."""
+    assert register(sea, settings=settings).day_end == day_end
+
+
+def test_the_day_of_a_paper_account_ends_where_its_terms_say(sea: Sea) -> None:
+    """The terms of the account decide."""
+    assert sea.account(day_end="Europe/Athens").day_end == "Europe/Athens"
