@@ -65,7 +65,7 @@ def signal(desk: Desk, quote: Quote, n: int) -> Any:
     return make_entry(built, key=key, fingerprint=fingerprint, principal=desk.principal, now=SystemClock().now())
 
 
-def close_all(desk: Desk, service: TradeService, n: int) -> None:
+def close_all(desk: Desk, gateway: ExecutionGatewayLocal, n: int) -> None:
     """Close what is open, so that every measured entry meets the same book."""
     with desk.read() as work:
         trades = work.open_trades(desk.account_id)
@@ -79,7 +79,8 @@ def close_all(desk: Desk, service: TradeService, n: int) -> None:
             request, action=Action.CLOSE_POSITION, key=fingerprint, fingerprint=fingerprint, principal=desk.principal,
             now=SystemClock().now(),
         )  # fmt: skip
-        service.execute(desk.put(intent).intent_id)
+        desk.put(intent)
+        gateway.deliver(desk.account_id)
 
 
 def signal_to_fill(folder: Path, signals: int) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def signal_to_fill(folder: Path, signals: int) -> dict[str, Any]:
             one.connection.execute(insert(User), row)
             one.commit()
         row_spent = perf_counter() - started
-        close_all(desk, service, n)
+        close_all(desk, gateway, n)
         if n >= 20:
             fills.append(spent * 1000)
             rows.append(row_spent * 1000)

@@ -12,6 +12,8 @@ from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import IntentStore
 from toolkit.execution.principal import Principal
 
+_AT_ONCE = 100
+
 
 class Executes(Protocol):
     """The part of a TradeService a gateway needs."""
@@ -66,7 +68,7 @@ class ExecutionGatewayLocal:
         handed_over: list[UUID] = []
         while True:
             with self._store.begin(self._principal, write=False) as work:
-                rows = work.unpublished(account_id)
+                rows = work.unpublished(account_id, _AT_ONCE)
             if not rows:
                 if handed_over or not self._take_back(account_id):
                     return handed_over
@@ -76,6 +78,8 @@ class ExecutionGatewayLocal:
                 if intent.state in BARRIER_STATES:
                     return handed_over
                 handed_over.append(row.intent_id)
+            if len(rows) < _AT_ONCE:  # whatever was signalled meanwhile is delivered by whoever signalled it
+                return handed_over
 
     def _take_back(self, account_id: UUID) -> bool:
         """Put back pointers that travel on a message broker for an account that is local now; return whether there were any.

@@ -45,7 +45,7 @@ from toolkit.execution.ledger.records import (
 )
 from toolkit.execution.principal import Principal
 from toolkit.store import audit, models
-from toolkit.store.rows import RecordTables, equals, select_by, statement, to_row
+from toolkit.store.rows import RecordTables, changed_row, equals, select_by, statement, to_row
 from toolkit.store.unit_of_work import UnitOfWork
 
 
@@ -134,10 +134,13 @@ class SqlTransaction(RecordTables):
 
     def replace_intent(self, before: IntentRecord, after: IntentRecord) -> bool:
         """Compare state, token and version, then set, in one statement."""
-        old, new = to_row(before), to_row(after)
-        changed = {name: value for name, value in new.items() if value != old[name]}
-        where = {name: old[name] for name in ("intent_id", "state", "token", "version")}
-        return self._update(INTENTS, where, changed) == 1
+        where = {
+            "intent_id": before.intent_id,
+            "state": before.state.value,
+            "token": before.token,
+            "version": before.version,
+        }
+        return self._update(INTENTS, where, changed_row(before, after)) == 1
 
     def append_event(self, event: IntentEventRecord) -> None:
         """Append one row of history."""

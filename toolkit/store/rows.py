@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -35,6 +36,7 @@ _ENUMS: dict[str, type[Action] | type[Side] | type[IntentState]] = {
 }
 _FIELDS: dict[type[Any], tuple[str, ...]] = {}
 _ENUM_FIELDS: dict[type[Any], tuple[tuple[int, str], ...]] = {}
+_GETTERS: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}
 _STATEMENTS: dict[Hashable, Statement] = {}
 
 
@@ -43,6 +45,7 @@ def _names(record: type[Any]) -> tuple[str, ...]:
     if names is None:
         names = _FIELDS[record] = tuple(f.name for f in fields(record))
         _ENUM_FIELDS[record] = tuple((i, n) for i, n in enumerate(names) if n in _ENUMS)
+        _GETTERS[record] = attrgetter(*names)
     return names
 
 
@@ -56,13 +59,29 @@ def _to_record(record: type[R], row: list[Any]) -> R:
 def to_row(record: Any) -> dict[str, Any]:
     """Return a record as the values of its row."""
     kind = type(record)
-    values = {name: getattr(record, name) for name in _names(kind)}
+    names = _names(kind)
+    values = dict(zip(names, _GETTERS[kind](record), strict=True))
     for _, name in _ENUM_FIELDS[kind]:
         values[name] = values[name].value
     for name in ("terms", "data"):
         if name in values:
             values[name] = dict(values[name])
     return values
+
+
+def changed_row(before: Any, after: Any) -> dict[str, Any]:
+    """Return the values of the row in which a record differs from the one before it."""
+    kind = type(after)
+    names = _names(kind)
+    pairs = zip(names, _GETTERS[kind](before), _GETTERS[kind](after), strict=True)
+    changed = {name: new for name, old, new in pairs if new is not old and new != old}
+    for _, name in _ENUM_FIELDS[kind]:
+        if name in changed:
+            changed[name] = changed[name].value
+    for name in ("terms", "data"):
+        if name in changed:
+            changed[name] = dict(changed[name])
+    return changed
 
 
 def statement(key: Hashable, make: Callable[[Dialect], ClauseElement]) -> Statement:

@@ -7,9 +7,10 @@ the clause, its cache key, the result object) is done once instead of every time
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Select
+from sqlalchemy import ClauseElement, Connection, Dialect, Select, Uuid
 
 from toolkit.errors import StoreError
 from toolkit.store.unit_of_work import DatabaseBusy
@@ -92,7 +93,7 @@ class _Compiled:
         columns: Sequence[Any] = list(clause.selected_columns) if isinstance(clause, Select) else []
         # The drivers' column type codes are not known before a result; only PostgreSQL's numeric is asked for its own.
         self.convert: list[Convert] = [
-            c.type.dialect_impl(dialect).result_processor(dialect, _NUMERIC_OID) for c in columns
+            _cached(c.type, c.type.dialect_impl(dialect).result_processor(dialect, _NUMERIC_OID)) for c in columns
         ]
 
     def bind(self, values: Mapping[str, Any]) -> Any:
@@ -104,6 +105,11 @@ class _Compiled:
         if self._positional:
             return tuple(out)
         return {plan[0]: value for plan, value in zip(self._plan, out, strict=True)}
+
+
+def _cached(kind: Any, convert: Convert) -> Convert:
+    """Remember identifiers: the same few are read again and again, and making a UUID of text is slow."""
+    return lru_cache(maxsize=4096)(convert) if convert is not None and isinstance(kind, Uuid) else convert
 
 
 def _raise_named(error: Exception) -> None:

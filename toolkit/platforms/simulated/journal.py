@@ -11,7 +11,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +178,13 @@ class Journal:
             if changes.gone_positions:
                 run("DELETE FROM positions WHERE position_id = ?", [(i,) for i in sorted(changes.gone_positions)])
             if changes.positions:
-                run(_PUT_POSITION, [astuple(p) for p in changes.positions.values()])
+                run(_PUT_POSITION, [_row(p) for p in changes.positions.values()])
             if changes.orders:
-                run(_PUT_ORDER, [astuple(o) for o in changes.orders.values()])
+                run(_PUT_ORDER, [_row(o) for o in changes.orders.values()])
             if changes.deals:
-                run(_PUT_DEAL, [astuple(d) for d in changes.deals])
+                run(_PUT_DEAL, [_row(d) for d in changes.deals])
             if changes.late:
-                run(_PUT_LATE, [astuple(c) for c in changes.late])
+                run(_PUT_LATE, [_row(c) for c in changes.late])
             if changes.gone_late:
                 run("DELETE FROM late WHERE sequence = ?", [(i,) for i in changes.gone_late])
             if state.quotes:
@@ -268,3 +269,16 @@ def _order(row: tuple[Any, ...]) -> Order:
     order = Order(*row)
     order.order_type = OrderType(order.order_type)
     return order
+
+
+_GETTERS: dict[type[Any], Any] = {}
+
+
+def _row(record: Any) -> tuple[Any, ...]:
+    """Return a flat record's fields, without the deep copies of `dataclasses.astuple`."""
+    kind = type(record)
+    getter = _GETTERS.get(kind)
+    if getter is None:
+        getter = _GETTERS[kind] = attrgetter(*(f.name for f in fields(kind)))
+    row: tuple[Any, ...] = getter(record)
+    return row
