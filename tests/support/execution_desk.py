@@ -328,6 +328,12 @@ def memory_desk(guards_json: str = "{}", account_guards_json: str = "") -> Desk:
     return Desk(store, clock, ScriptedPlatform(clock), principal, account_id, run_id)
 
 
+def desk_on(store: Any, owner_id: UUID, account_id: UUID, run_id: UUID) -> Desk:
+    """A desk on a store that holds its account and run already."""
+    clock = ManualClock(START)
+    return Desk(store, clock, ScriptedPlatform(clock), Principal(owner_id, "trader"), account_id, run_id)
+
+
 def sql_desk(engine: Any, guards_json: str = "{}", ids: tuple[UUID, UUID, UUID] | None = None) -> Desk:
     """A desk on a database; ``ids`` are those of owner, account and run."""
     from toolkit.store import models

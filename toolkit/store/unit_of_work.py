@@ -69,6 +69,10 @@ class UnitOfWork:
             connection, self._connection, self._session = self._connection, None, None
             if connection is not None:
                 connection.close()  # an open transaction is rolled back by the pool
+        if isinstance(error, OperationalError):
+            raise _named(
+                error
+            ) from error  # a disk or a lock, not a mistake of ours: callers know what may be tried again
 
     @property
     def connection(self) -> Connection:
@@ -92,6 +96,9 @@ class UnitOfWork:
         try:
             connection.commit()
         except OperationalError as error:
+            # The database may still hold the transaction open, and the pool would not roll it back: it thinks that a
+            # commit, good or bad, ends one. Whoever got this connection next could never begin.
+            connection.invalidate(error)
             raise _named(error) from error
 
     def rollback(self) -> None:
@@ -100,9 +107,15 @@ class UnitOfWork:
             self._session.expunge_all()
         self.connection.rollback()
 
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except OperationalError as error:  # it could not even be opened, or its first words failed
+            raise _named(error) from error
+
     def _begin(self) -> Connection:
         for attempt in range(_ATTEMPTS):
-            connection = self.engine.connect()
+            connection = self._connect()
             try:
                 if not self._write:
                     connection = connection.execution_options(**{READ_ONLY: True})

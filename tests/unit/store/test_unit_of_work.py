@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 
 from toolkit.errors import StoreError
 from toolkit.execution.principal import Principal
@@ -127,3 +128,41 @@ def test_a_reader_does_not_wait_for_a_writer(database):
         assert users(database) == 0
         work.commit()
     assert users(database) == 1
+
+
+def test_a_commit_that_fails_leaves_no_transaction_behind(sqlite_url):
+    """The connection is given up: whoever works next can begin, and nothing of the failed work is there."""
+
+    class Full(sqlite3.Connection):
+        fails = False
+
+        def commit(self):
+            if Full.fails:
+                Full.fails = False
+                raise sqlite3.OperationalError("database or disk is full")
+            super().commit()
+
+    engine = make_engine(sqlite_url)
+
+    @event.listens_for(engine, "do_connect")
+    def _full(_dialect, _record, _arguments, options):
+        options["factory"] = Full
+
+    with UnitOfWork(engine, ME) as work:
+        work.connection.execute(text("CREATE TABLE t (x INTEGER)"))
+        work.commit()
+    with pytest.raises(StoreError, match="disk is full"), UnitOfWork(engine, ME) as work:
+        work.connection.execute(text("INSERT INTO t VALUES (1)"))
+        Full.fails = True
+        work.commit()
+    for _ in range(3):
+        with UnitOfWork(engine, ME) as work:
+            assert work.connection.execute(text("SELECT count(*) FROM t")).scalar() == 0
+            work.commit()
+    engine.dispose()
+
+
+def test_a_failing_statement_is_named_for_whoever_may_try_again(sqlite_database):
+    """What the driver says of disk or lock leaves the block as the store's own error, not as SQLAlchemy's."""
+    with pytest.raises(StoreError, match="no such table"), UnitOfWork(sqlite_database, ME) as work:
+        work.connection.execute(text("SELECT * FROM nowhere"))
