@@ -142,6 +142,8 @@ class Session(MetaTrader5Platform):
 class Mt5Venue:
     """The server, as the world and its invariants look at it: the truth, past every terminal."""
 
+    make_script = HostileServer
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.foreign: set[str] = set()
@@ -155,7 +157,7 @@ class Mt5Venue:
             account,
             [EURUSD],
             checks=STRICT,
-            faults=HostileServer(world),  # type: ignore[arg-type]  # a script by its shape
+            faults=self.make_script(world),  # type: ignore[arg-type]  # a script by its shape
         )
         self._journal = self.server.venue.journal._db
         self._journal.execute("PRAGMA synchronous=OFF")  # nobody pulls the plug of the server here

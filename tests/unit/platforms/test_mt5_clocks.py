@@ -10,8 +10,9 @@ import pytest
 
 from toolkit.clock import ManualClock
 from toolkit.market.platform_clock import NEW_YORK_PLUS_7, PlatformClock
-from toolkit.platforms.metatrader5.clocks import ServerNow, find_server_clock, measured_offset
+from toolkit.platforms.metatrader5.clocks import find_server_clock, measured_offset
 from toolkit.platforms.metatrader5.convert import ServerTime
+from toolkit.platforms.server_now import ServerNow
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 ATHENS = PlatformClock("Europe/Athens")

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from toolkit.clock import SYSTEM, Clock
 from toolkit.errors import PlatformError, PlatformUnavailable
@@ -32,6 +32,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound="Message")
 
 HEARTBEAT_SECONDS = 8.0  # the server ends a connection that is silent for 30 s, and asks for one every 10 s
+CONNECT_SECONDS = 10.0
 _EVENTS = (pb.ProtoOAExecutionEvent, pb.ProtoOAOrderErrorEvent)
 
 
@@ -61,6 +62,38 @@ class LineLost(PlatformUnavailable):
     def __init__(self, why: str, *, written: bool) -> None:
         super().__init__(why)
         self.written = written
+
+
+class Talk(Protocol):
+    """What comes back on one request."""
+
+    def next(self, seconds: float) -> Message:
+        """Return the next message; ApiError when it is an error, LineLost when none came."""
+
+    def end(self) -> None:
+        """Stop listening for more."""
+
+
+class Line(Protocol):
+    """A connection to a server: over a socket (`OpenApiClient`), or in memory for simulations."""
+
+    reply_seconds: float
+
+    @property
+    def up(self) -> bool:
+        """Tell whether the line is open."""
+
+    def open(self) -> None:
+        """Connect."""
+
+    def close(self) -> None:
+        """End the line; safe to call twice."""
+
+    def ask(self, request: Message, answer: type[M]) -> M:
+        """Send a read and return its answer."""
+
+    def begin(self, request: Message) -> Talk:
+        """Write a request and return the conversation about it; LineLost says whether it had left."""
 
 
 class Pace:
@@ -153,7 +186,7 @@ class OpenApiClient:
             self._thread.start()
             ready.wait(10.0)
         try:
-            self._in_loop(self._connect(), self.reply_seconds)
+            self._in_loop(self._connect(), max(CONNECT_SECONDS, self.reply_seconds))
         except ssl.SSLCertVerificationError as e:
             raise PlatformUnavailable(
                 f"the certificate of {self._address[0]} must be trusted, was not ({e.verify_message}): check the host"
@@ -188,7 +221,12 @@ class OpenApiClient:
         if self._loop is None:
             work.close()
             raise PlatformUnavailable("the line must be open, was closed: connect again")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+        under_way = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return under_way.result(seconds)
+        except concurrent.futures.TimeoutError:
+            under_way.cancel()  # given up here, it must not come about later
+            raise
 
     async def _connect(self) -> None:
         await self._drop("connecting again")
@@ -346,13 +384,7 @@ class Conversation:
             raise LineLost(f"no answer within {seconds:g} s", written=True) from None
         if isinstance(found, LineLost):
             raise found
-        if isinstance(found, pb.ProtoErrorRes):
-            raise ApiError(found.errorCode, found.description)
-        if isinstance(found, pb.ProtoOAErrorRes):
-            raise ApiError(found.errorCode, found.description, float(found.retryAfter))
-        if isinstance(found, pb.ProtoOAOrderErrorEvent):
-            raise ApiError(found.errorCode, found.description)
-        return found
+        return not_an_error(found)
 
     def end(self) -> None:
         """Stop listening for more."""
@@ -365,6 +397,15 @@ def _order_of(message: Message) -> int:
     if isinstance(message, pb.ProtoOAOrderErrorEvent):
         return int(message.orderId)
     return 0
+
+
+def not_an_error(message: Message) -> Message:
+    """Return a message that is no error; raise ApiError for one that is."""
+    if isinstance(message, pb.ProtoErrorRes | pb.ProtoOAOrderErrorEvent):
+        raise ApiError(message.errorCode, message.description)
+    if isinstance(message, pb.ProtoOAErrorRes):
+        raise ApiError(message.errorCode, message.description, float(message.retryAfter))
+    return message
 
 
 def retryable_read(error: ApiError) -> bool:

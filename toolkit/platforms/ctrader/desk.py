@@ -20,7 +20,7 @@ from toolkit.execution.ports import (
     PlatformCommand,
 )
 from toolkit.platforms.ctrader import codes, convert, requests
-from toolkit.platforms.ctrader.client import ApiError, Conversation, LineLost
+from toolkit.platforms.ctrader.client import ApiError, LineLost, Talk
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import Session
 
@@ -136,7 +136,7 @@ class Desk:
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
-    def _follow(self, command: PlatformCommand, request: Request, conversation: Conversation) -> OrderResult:
+    def _follow(self, command: PlatformCommand, request: Request, conversation: Talk) -> OrderResult:
         """Read events until the command has its answer."""
         until = SYSTEM.monotonic() + self._session.client.reply_seconds
         events: Events = []

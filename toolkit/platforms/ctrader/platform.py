@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +20,7 @@ from toolkit.execution.ports import (
 )
 from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe, contract
 from toolkit.platforms.ctrader import codes, convert
+from toolkit.platforms.ctrader.client import Line
 from toolkit.platforms.ctrader.desk import Desk
 from toolkit.platforms.ctrader.history import Past
 from toolkit.platforms.ctrader.messages import pb
@@ -61,6 +62,8 @@ class CTraderPlatform:
         The clock of this machine; `now` is its time. The server's stamps are UTC.
     lock
         Held from `connect` to `close`, so that one process of this machine has the account's session.
+    make_line
+        Makes the line to the server instead of a socket, for simulations.
 
     Notes
     -----
@@ -86,6 +89,7 @@ class CTraderPlatform:
         historical_per_second: int = 5,
         utc: Clock = SYSTEM,
         lock: FileLock | None = None,
+        make_line: Callable[[Callable[[Message], None]], Line] | None = None,
     ) -> None:
         if environment not in ("demo", "real"):
             raise BadInput(must_be("environment", "'demo' or 'real'", repr(environment), "name the account's kind"))
@@ -106,6 +110,7 @@ class CTraderPlatform:
             requests_per_second=requests_per_second,
             historical_per_second=historical_per_second,
             utc=utc,
+            make_line=make_line,
             on_event=self._event,
         )
         self._desk = Desk(self.session, self._find_position, self._find_order)
@@ -149,8 +154,8 @@ class CTraderPlatform:
         return findings(self, symbols)
 
     def now(self) -> datetime:
-        """Return the time in UTC."""
-        return self._utc.now()
+        """Return the time in UTC: this machine's, and never behind the server's last tick."""
+        return self.session.server_now.now()
 
     # --- market data -----------------------------------------------------------------------------------------------
 

@@ -21,9 +21,10 @@ from toolkit.errors import (
 )
 from toolkit.market import Quote
 from toolkit.platforms.ctrader import codes, convert
-from toolkit.platforms.ctrader.client import ApiError, OpenApiClient, retryable_read
+from toolkit.platforms.ctrader.client import ApiError, Line, OpenApiClient, retryable_read
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.tokens import Credentials, CredentialStore
+from toolkit.platforms.server_now import ServerNow
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -57,6 +58,8 @@ class Session:
         How often the server may be asked in any second.
     utc
         The clock of this machine.
+    make_line
+        Makes the line instead, given who is told of events.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Session:
         requests_per_second: int,
         historical_per_second: int,
         utc: Clock,
+        make_line: Callable[[Callable[[Message], None]], Line] | None,
         on_event: Callable[[Message], None],
     ) -> None:
         self._store = credentials
@@ -82,15 +86,20 @@ class Session:
         self._utc = utc
         self._listener = on_event
         self._theirs, self._suffix = dict(symbols), suffix
-        self.client = OpenApiClient(
-            host or HOSTS[environment],
-            port,
-            tls=tls,
-            on_event=self._event,
-            reply_seconds=reply_seconds,
-            requests_per_second=requests_per_second,
-            historical_per_second=historical_per_second,
+        self.client: Line = (
+            OpenApiClient(
+                host or HOSTS[environment],
+                port,
+                tls=tls,
+                on_event=self._event,
+                reply_seconds=reply_seconds,
+                requests_per_second=requests_per_second,
+                historical_per_second=historical_per_second,
+            )
+            if make_line is None
+            else make_line(self._event)
         )
+        self.server_now = ServerNow(utc)
         self.host = host or HOSTS[environment]
         self._pause = self._first_pause = reconnect_seconds
         self._not_before: float | None = None
@@ -147,8 +156,8 @@ class Session:
             if e.code not in codes.TOKEN_ENDED:
                 raise WrongAccount(f"account {self._login} was refused: {e}") from e
             self._authorise(self._renew(kept))
-        self._authorised = True
         self._read_account()
+        self._authorised = True  # only now: a session that knows no symbols is not ready
 
     def _authorise(self, kept: Credentials) -> None:
         found = self.client.ask(
@@ -382,6 +391,8 @@ class Session:
         if isinstance(message, pb.ProtoOASpotEvent):
             with self._fresh:
                 bid, ask, at = self._spots.get(message.symbolId, (0, 0, 0))
+                if message.timestamp:
+                    self.server_now.saw(convert.moment(message.timestamp))
                 # an event carries only the side that moved
                 self._spots[message.symbolId] = (message.bid or bid, message.ask or ask, message.timestamp or at)
                 self._fresh.notify_all()

@@ -22,9 +22,10 @@ from toolkit.execution.ports import AccountSnapshot
 from toolkit.market import Instrument, Quote
 from toolkit.market.platform_clock import PlatformClock, find_clock
 from toolkit.platforms.metatrader5 import codes, convert
-from toolkit.platforms.metatrader5.clocks import ClockFinding, ServerNow, find_server_clock, measured_offset
+from toolkit.platforms.metatrader5.clocks import ClockFinding, find_server_clock, measured_offset
 from toolkit.platforms.metatrader5.convert import ServerTime
 from toolkit.platforms.metatrader5.module import load_module
+from toolkit.platforms.server_now import ServerNow
 
 log = logging.getLogger(__name__)
 
