@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from toolkit.risk import rounding
 from toolkit.strategy import packing, rolling
+from toolkit.strategy.plain_passes import PASSES
 from toolkit.strategy.registry import HELPERS, STEPS, Step, plain_source
 
 TEMPLATE = 3
@@ -327,6 +328,9 @@ def run_stateful(
     """Fill ``out`` with a node's values; ``state`` and ``w`` are read and left as they are after the last row."""
     if available():
         get(step.name)(*columns, *bound, state, w, out)
+        return
+    whole = PASSES.get(step.name)
+    if whole is not None and not step.source and whole(columns, bound, state, out):
         return
     held, buffer = state.tolist(), w.tolist()
     tail = (buffer,) if step.buffer is not None else ()

@@ -14,8 +14,6 @@ from toolkit.market import Bars
 from toolkit.strategy import columnar, graph, kernels
 from toolkit.strategy.expressions import as_expr
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="passes are compiled")
-
 
 def holes(b: Any) -> Any:
     """A close that is missing now and then, and stands still now and then."""
@@ -66,18 +64,16 @@ def spec_of(name: str) -> st.StrategySpec:
     return Several().to_spec()
 
 
-@pytest.mark.parametrize("timeframe", ["H1", "M1"])
-@pytest.mark.parametrize("name", GRAPHS)
-def test_a_pass_gives_the_bits_of_single_bars(name: str, timeframe: str, rows: Callable[[Bars], list[Any]]) -> None:
+def agree(name: str, bars: Bars, rows: list[Any]) -> None:
     """Columns, plain and in blocks, equal the live driver on every bar, and so does the state at the end."""
-    bars = random_bars(3_100, seed=3, timeframe=timeframe)
     spec = spec_of(name)
+    cut = len(bars) * 2 // 5
     whole = st.evaluate(spec, bars, frame=True).frame
-    first, state = columnar.advance(spec, bars[:1_234], frame=True)
-    second, end = columnar.advance(spec, bars[1_234:], state, frame=True)
+    first, state = columnar.advance(spec, bars[:cut], frame=True)
+    second, end = columnar.advance(spec, bars[cut:], state, frame=True)
     live = st.Incremental(spec, bars.instrument)
     stepped: dict[str, list[float]] = {n: [] for n in spec.named}
-    for row in rows(bars):
+    for row in rows:
         live.step(*row)
         for node, value in live.values.items():
             stepped[node].append(value)
@@ -88,6 +84,26 @@ def test_a_pass_gives_the_bits_of_single_bars(name: str, timeframe: str, rows: C
         joined = np.concatenate([first.frame[node], second.frame[node]])
         assert np.array_equal(joined, same, equal_nan=same.dtype.kind == "f"), node
     assert end == live.state()
+
+
+@pytest.mark.skipif(not kernels.available(), reason="these passes are compiled")
+@pytest.mark.parametrize("timeframe", ["H1", "M1"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_pass_gives_the_bits_of_single_bars(name: str, timeframe: str, rows: Callable[[Bars], list[Any]]) -> None:
+    """Compiled passes agree."""
+    bars = random_bars(3_100, seed=3, timeframe=timeframe)
+    agree(name, bars, rows(bars))
+
+
+@pytest.mark.parametrize("name", ["averages", "averages and strengths", "crossings"])
+def test_a_pass_without_numba_gives_the_bits_of_single_bars(name: str, rows: Callable[[Bars], list[Any]]) -> None:
+    """Passes in plain Python and numpy agree too."""
+    bars = random_bars(900, seed=5)
+    kernels.use_numba(False)
+    try:
+        agree(name, bars, rows(bars))
+    finally:
+        kernels.use_numba(True)
 
 
 def test_what_goes_together_is_seen_in_the_graph() -> None:
