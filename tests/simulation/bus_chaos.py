@@ -363,6 +363,7 @@ class Schedule:
         for row in intents:
             if row.state not in ENDED:
                 self._wrong(f"I2 intent {row.intent_id} is still {row.state}")
+        self.stopped = bool(self._events("stopping"))  # it may have ended before the stop reached it
         self._check_signals(run)
         self._check_book(intents)
         trades = lane.sea.trades(run)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 
 from toolkit.errors import StoreError
 from toolkit.store.engine import SchemaMismatch, make_engine, open_database
@@ -96,3 +97,16 @@ def test_an_unreachable_database_is_named_without_its_password():
         open_database("postgresql://u:canary-secret@127.0.0.1:1/none")
     assert "127.0.0.1" in str(refused.value)
     assert "canary-secret" not in str(refused.value)
+
+
+def test_a_pooled_connection_that_the_server_has_ended_is_replaced_after_a_rest(postgres_database):
+    """A restarted PostgreSQL is met with a new connection, not with an error in the middle of an order."""
+    with postgres_database.connect() as connection:
+        ours = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    other = create_engine(postgres_database.url)
+    with other.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_terminate_backend({ours})")
+    other.dispose()
+    time.sleep(1.1)
+    with postgres_database.connect() as connection:
+        assert connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() != ours
