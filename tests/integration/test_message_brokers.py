@@ -202,10 +202,9 @@ def test_an_unknown_message_broker_is_refused() -> None:
 
 
 def test_the_documented_redis_user_can_work_and_nothing_else(redis_url: str, running: list[dramatiq.Worker]) -> None:
-    """The Redis user of docs/guides/workers.md runs our broker, dead letters included, and may not flush or configure."""
-    text = (Path(__file__).parents[2] / "docs" / "guides" / "workers.md").read_text(encoding="utf-8")
-    rule = text[text.index("user worker on") : text.index("RabbitMQ: a virtual host")].replace("PASSWORD", "secret")
-    words = rule.split()[1:]
+    """The Redis user of deploy/ runs our broker, dead letters included, and may not flush or configure."""
+    text = (Path(__file__).parents[2] / "deploy" / "redis" / "users.acl").read_text(encoding="utf-8")
+    words = text[text.index("user worker on") :].replace("SEATRIAL_REDIS_PASSWORD", "secret").split()[1:]
     admin = redis.Redis.from_url(redis_url)
     admin.execute_command("ACL", "SETUSER", *words)
     try:
