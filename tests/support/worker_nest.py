@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+RESEARCH = ("numba", "pandas", "pyarrow", "vectorbt", "holoviews", "dask", "optuna", "panel")
 
 
 class WorkerNest:
@@ -73,6 +74,8 @@ def _worker(job: dict[str, Any]) -> None:
     os.setsid()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # what a worker that stands still is doing
     os.environ.update(job["environment"])
+    for name in RESEARCH:  # a worker's image has none of them: importing one fails here as it does there
+        sys.modules[name] = None  # type: ignore[assignment]
     from toolkit.settings import Settings
     from toolkit.telemetry.logging import configure_logging
     from workers import process
