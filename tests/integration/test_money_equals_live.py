@@ -11,6 +11,7 @@ import pytest
 import toolkit as tk
 from tests.e2e.replay_files import DATA
 from tests.plugins.live_support import Donchian, EmaCross
+from tests.plugins.managed_strategies import LimitEntries, Partials
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.session import replay_in_temporary_home
@@ -153,3 +154,27 @@ def test_a_sweep_and_walk_forward_charge_the_same_money() -> None:
             stats["swap"], stats["final_equity"], stats["trades"],
         )  # fmt: skip
         assert stats["swap"] != 0
+
+
+class HeavyLimits(LimitEntries):
+    """Pending entries, at fills of which the margin may be missing."""
+
+    def risk(self) -> Any:
+        return tk.RiskPercent(40)
+
+
+class HeavyParts(Partials):
+    """Partial closes, which take their part of swap and margin with them."""
+
+    def risk(self) -> Any:
+        return tk.RiskPercent(40)
+
+
+@pytest.mark.parametrize("strategy", [HeavyLimits(), HeavyParts()], ids=["limits", "parts"])
+def test_managed_positions_pay_swap_and_are_stopped_out_alike(strategy: Any) -> None:
+    """Pending entries and partial closes on an account short of margin, with a daily loss guard."""
+    bars = load("oanda_eurusd_h1_bidask_2007_2013", "EURUSD", 600, **SWAPS["percent"])
+    account = tk.PaperAccount("USD", 4_000, leverage=200, stop_out_percent=90, day_end="New York + 7")
+    result = both(strategy, bars, account, guards=tk.Guards(daily_loss_percent=3))
+    assert (result.trades.exit_reason == "stop_out").sum() >= 2
+    assert (result.trades.swap != 0).sum() >= 3

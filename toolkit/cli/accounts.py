@@ -81,7 +81,7 @@ def open_paper(
     home: Home = None,
     currency: Annotated[str, typer.Option(help="Account currency.")] = "USD",
     balance: Annotated[str, typer.Option(help="Opening balance.")] = "10000",
-    leverage: Annotated[int, typer.Option(help="Margin is notional over this.")] = 30,
+    leverage: Annotated[int, typer.Option(help="Margin is notional over this; 0: no limit.")] = 30,
 ) -> None:
     """Open a paper account."""
     from toolkit.live.opening.paper_accounts import open_paper_account

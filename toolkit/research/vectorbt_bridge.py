@@ -2,7 +2,8 @@
 
 vectorbt knows no leverage and one order per bar. The orders are therefore laid on an index with one row per fill, recorded
 with ample cash, and the portfolio is then given the account's real balance: its cash may go below zero as on a margin
-account, and its value at every bar close is the equity of the backtest. ``close`` is the price that closes what is open:
+account, and its value at every bar close is the equity of the backtest, but for swap, which vectorbt only knows as a
+part of the exit's fee. ``close`` is the price that closes what is open:
 the bid, or the ask while short.
 """
 
