@@ -27,6 +27,7 @@ _EXPORTS: dict[str, str] = {
     "Entry": "toolkit.strategy:Entry",
     "Exit": "toolkit.strategy:Exit",
     "Float": "toolkit.strategy:Float",
+    "FunctionStrategy": "toolkit.strategy.functions:FunctionStrategy",
     "Int": "toolkit.strategy:Int",
     "LimitEntry": "toolkit.strategy:LimitEntry",
     "Lots": "toolkit.strategy:Lots",

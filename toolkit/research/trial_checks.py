@@ -192,7 +192,8 @@ def check_drivers_agree(spec: StrategySpec, bars: Bars, drivers: Drivers) -> Che
     decisions = drivers.columnar(spec, bars)
     columns = columns_of(decisions, len(bars))
     decided = decided_columns(decisions)
-    nodes = {n: c.tolist() for n, c in columns.items() if n not in decided}
+    # A function's columns are its own business (pandas' sums depend on where they began); what it decides is compared.
+    nodes = {} if spec.function is not None else {n: c.tolist() for n, c in columns.items() if n not in decided}
     codes = columns["decision"].tolist()
     distances = {n: columns[n].tolist() for n in decided[1:]}
     live = drivers.incremental(spec, bars)
@@ -220,5 +221,8 @@ def check_drivers_agree(spec: StrategySpec, bars: Bars, drivers: Drivers) -> Che
                     break
         if wrong:
             moment = from_ns(int(bars.ts[row])).isoformat()
-            return CheckResult(name, False, f"bar {row} ({moment}), {wrong}", wrong.split(":")[0], row, moment)
+            detail = f"bar {row} ({moment}), {wrong}"
+            if spec.function is not None:
+                detail += f"; live it is given the last {spec.function.window} bars: raise window= if it needs more"
+            return CheckResult(name, False, detail, wrong.split(":")[0], row, moment)
     return CheckResult(name, True, f"{len(bars):,} bars, {len(nodes)} named nodes and every decision equal to the bit")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit.errors import StrategyError, must_be
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
-from toolkit.strategy import kernels, management
+from toolkit.strategy import functions, kernels, management
 from toolkit.strategy.cache import ColumnCache
 from toolkit.strategy.management import Management
 from toolkit.strategy.node_run import NodeRun, States
@@ -94,14 +94,43 @@ def evaluate(
     management.refuse_unsupported(spec.features, supports, spec.name)
     values = spec.values if params is None else {**spec.values, **params}
     main = bars if not isinstance(bars, Mapping) else next(iter(bars.values()))
+    if spec.function is not None:
+        return _of_function(spec, main, values, frame, instrument or main.instrument)
     store = cache if cache is not None else ColumnCache(bars, shared=False)
     decisions = _decide(spec, store, bind(spec.graph, values), frame, instrument or main.instrument, None)
     return decisions
 
 
+def _of_function(
+    spec: StrategySpec, bars: Bars, values: Mapping[str, Value], frame: bool, instrument: Instrument
+) -> Decisions:
+    """Call a function strategy once on all bars."""
+    columns = functions.call(spec, values, bars.ts, functions.bar_columns(bars))
+    stop = functions.point_column(spec, columns, "stop", instrument)
+    target = spec.protection["target"]
+    return Decisions(
+        functions.codes_of(columns, len(bars)),
+        np.zeros(1, np.int32) if stop is None else stop,
+        functions.point_column(spec, columns, "target", instrument),
+        spec.scalar(target["node"]) if target["kind"] == "rr" else None,
+        functions.shown(columns) if frame else None,
+        stop is not None,
+    )
+
+
+def _refuse_function(spec: StrategySpec, what: str) -> None:
+    if spec.function is not None:
+        raise StrategyError(
+            must_be(
+                what, "given as sections", f"the function {spec.function.path}", "rewrite it as a tk.SectionedStrategy"
+            )
+        )
+
+
 def evaluate_set(spec: StrategySpec, bound: BoundSet, cache: ColumnCache, supports: Iterable[str] = ()) -> Decisions:
     """Evaluate one bound parameter set of a sweep on the bars of its cache; equal to `evaluate` with its values."""
     management.refuse_unsupported(spec.features, supports, spec.name)
+    _refuse_function(spec, "a strategy that is swept")
     return _decide(spec, cache, bound.binding, False, cache.bars.instrument, None, bound=bound)
 
 
@@ -114,6 +143,7 @@ def advance(
     """
     from toolkit.strategy.incremental import pack_state, unpack_state
 
+    _refuse_function(spec, "a strategy advanced in blocks")
     if spec.graph.clocks:
         raise StrategyError(
             must_be(

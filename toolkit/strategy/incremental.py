@@ -13,6 +13,7 @@ from toolkit.market.timeframes import Timeframe
 from toolkit.risk.rounding import points_from_distance, stop_points_from_distance
 from toolkit.strategy import management
 from toolkit.strategy.expressions import BASE, FIELDS, PRICES
+from toolkit.strategy.functions import FunctionWalker
 from toolkit.strategy.higher import STATE, Resampler
 from toolkit.strategy.management import Management
 from toolkit.strategy.packing import pack_code
@@ -69,6 +70,9 @@ class Incremental:
         management.refuse_unsupported(spec.features, supports, spec.name)
         self.spec = spec
         self.instrument = instrument
+        self._walker = None if spec.function is None else FunctionWalker(spec, instrument, _window(spec, state))
+        if self._walker is not None:
+            state = None
         graph = spec.graph
         binding = bind(graph, spec.values)
         self._sizes = state_sizes(graph, binding)
@@ -153,6 +157,9 @@ class Incremental:
         self, ts_ns: int, open: float, high: float, low: float, close: float, volume: float = float("nan")
     ) -> Decision:
         """Take one closed bar (times in epoch nanoseconds of its open, prices of the bid side) and decide."""
+        if self._walker is not None:
+            code, stop, target = self._walker.step((ts_ns, open, high, low, close, volume))
+            return Decision(code, stop, target, self._rr, self._has_stop)
         values = self._values
         bar: tuple[float, ...] = (open, high, low, close, volume)
         if self._uses_time:
@@ -188,11 +195,24 @@ class Incremental:
 
     def state(self) -> bytes:
         """Return everything needed to go on later, exactly; bounded by the windows."""
+        if self._walker is not None:
+            return _HEADER.pack(_MAGIC, bytes.fromhex(self.spec.hash)[:16], 0) + self._walker.state()
         flat: list[float] = []
         for held, w in zip(self._state, self._buffers, strict=True):
             flat += held
             flat += w
         return pack_state(self.spec, flat)
+
+
+def _window(spec: StrategySpec, state: bytes | None) -> bytes | None:
+    """Return the bars that a function strategy was given last."""
+    if state is None:
+        return None
+    if len(state) < _HEADER.size or _HEADER.unpack_from(state)[:2] != (_MAGIC, bytes.fromhex(spec.hash)[:16]):
+        raise SpecError(
+            must_be("a strategy state", f"made by {spec.name}", "another's", "start from a warm-up instead")
+        )
+    return state[_HEADER.size :]
 
 
 def pack_state(spec: StrategySpec, flat: list[float]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
 from toolkit.strategy import management
+from toolkit.strategy.functions import FunctionRef
 from toolkit.strategy.graph import Graph, Node
 from toolkit.strategy.params import ParamSpec, Value, unknown_param
 from toolkit.strategy.registry import STEPS
@@ -44,6 +45,8 @@ class StrategySpec:
         Entry and exit conditions, filters already applied.
     protection, sizing : dict
         Stop and target, and the risk, with node references.
+    function : FunctionRef or None
+        The pandas function that decides instead of a graph (`toolkit.strategy.functions`).
     """
 
     name: str
@@ -55,6 +58,7 @@ class StrategySpec:
     protection: dict[str, Any]
     sizing: dict[str, Any]
     retrace: Callable[[dict[str, Value]], StrategySpec] | None = field(default=None, compare=False, repr=False)
+    function: FunctionRef | None = None
 
     @classmethod
     def from_strategy(cls, strategy: Any) -> StrategySpec:
@@ -158,7 +162,7 @@ class StrategySpec:
         """Declared upper estimate of the bars after which no value depends on where the run began."""
         from toolkit.strategy.plan import warm_up
 
-        return warm_up(self)
+        return warm_up(self) if self.function is None else self.function.window
 
     # data
 
@@ -174,6 +178,7 @@ class StrategySpec:
             "roots": self.roots,
             "protection": self.protection,
             "risk": self.sizing,
+            **({} if self.function is None else {"function": self.function.to_json()}),
             **({"steps": shipped} if (shipped := shipped_steps([n.op for n in self.graph.nodes])) else {}),
             "semantics": {"fill_rules": FILL_RULES, "nodes": self.graph.versions()},
         }
@@ -254,6 +259,7 @@ class StrategySpec:
             dict(data["roots"]),
             data["protection"],
             data["risk"],
+            function=FunctionRef.from_json(data["function"]) if "function" in data else None,
         )
         check(spec)
         if set(graph.versions()) != set(data["semantics"]["nodes"]):
@@ -319,11 +325,11 @@ def check(spec: StrategySpec) -> None:
     management.check(spec.management, node)
     stop, target = spec.protection["stop"], spec.protection["target"]
     for part, kinds, what in ((stop, _STOPS, "stop"), (target, _TARGETS, "target")):
-        if part["kind"] not in kinds:
+        if part["kind"] not in (kinds if spec.function is None else (*kinds, "column")):
             raise SpecError(
                 must_be(f"the kind of {what}", "one of " + ", ".join(kinds), part["kind"], "upgrade the toolkit")
             )
-        if part["kind"] != "none":
+        if part["kind"] not in ("none", "column"):
             node(part["node"], what, "f8", True if part["kind"] in ("pips", "rr") else None)
     if spec.sizing["kind"] not in ("risk_percent", "lots"):
         raise SpecError(must_be("the risk", "risk_percent or lots", spec.sizing["kind"], "upgrade the toolkit"))

@@ -109,6 +109,9 @@ def _lines(spec: StrategySpec) -> dict[str, str]:
         return names.get(index, _bare(words[index]))
 
     lines: dict[str, str] = {}
+    if spec.function is not None:
+        found = spec.function
+        lines["function"] = f"{found.path}, source {found.source[:12]}, on the last {found.window} bars"
     for name, param in spec.params.items():
         if param.type == "choice":
             bounds = "one of " + ", ".join(map(repr, param.options))
@@ -136,6 +139,8 @@ def _distance_words(part: dict[str, Any], say: Callable[[int], str]) -> str:
     kind = part["kind"]
     if kind == "none":
         return "none"
+    if kind == "column":
+        return f"the column {part['name']}, in price"
     if kind == "pips":
         return f"{say(part['node'])} pips"
     if kind == "rr":
