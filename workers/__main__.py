@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from toolkit.no_core import forbid_core_dumps
 from toolkit.settings import Settings
 from toolkit.telemetry.logging import configure_logging
 from workers.process import serve
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("--gateway", required=True, choices=["redis", "rabbitmq"])
     parser.add_argument("--account", action="append", default=[], help="name or id; all of the gateway when left out")
     options = parser.parse_args()
+    forbid_core_dumps()
     settings = Settings()
     configure_logging(settings.log_level)
     serve(settings, options.account, options.gateway)

@@ -6,12 +6,14 @@ import sys
 
 from toolkit.cli.app import app
 from toolkit.errors import ToolkitError
+from toolkit.no_core import forbid_core_dumps
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line; a refusal of the toolkit is one sentence and exit code 2, never a traceback."""
+    forbid_core_dumps()
     try:
         app()
     except ToolkitError as error:

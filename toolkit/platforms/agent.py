@@ -21,6 +21,7 @@ from typing import Any
 from toolkit import errors
 from toolkit.errors import BadInput, PlatformError, PlatformUnavailable, ToolkitError, must_be
 from toolkit.execution.ports import OrderResult, Outcome, TradingPlatform
+from toolkit.no_core import forbid_core_dumps
 from toolkit.platforms import wire
 from toolkit.platforms.file_lock import FileLock
 from toolkit.platforms.secret_refs import resolve_secret
@@ -263,6 +264,7 @@ def main() -> int:
         sys.stdout.write(json.dumps({"port": port}) + "\n")
         sys.stdout.flush()
 
+    forbid_core_dumps()  # the account's secret is resolved in this process
     serve(json.loads(sys.stdin.readline()), listening)
     return 0
 

@@ -23,6 +23,7 @@ from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.store.intents import SqlTransaction
 from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
+from toolkit.telemetry.redaction import redact, redact_text
 
 _ERROR_ATTEMPTS = 20
 _CANCEL_ATTEMPTS = 3
@@ -199,6 +200,7 @@ def fail(engine: Engine, run: RunRecord, message: str, desk: Desk | None = None,
         The account's, where it can be acted on; its lease is given back when no other run needs it.
     """
     now = engine.now()
+    message, data = redact_text(message), redact(data)
     for _ in range(_ERROR_ATTEMPTS):
         try:
             with engine.work(engine.service) as work:
