@@ -30,6 +30,7 @@ from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
 from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.store.runs import RunRecord, VersionRecord
+from toolkit.strategy.spec import StrategySpec
 
 
 class EmaCross(tk.SectionedStrategy):
@@ -121,7 +122,7 @@ class Sea:
     ) -> TrialReport:
         """Return a passed report whose replay check repeats the backtest: for tests that are about what comes after."""
         terms = account or PaperAccount(currency="USD", balance=10_000, leverage=30)
-        key = (StrategySpec.from_strategy(strategy).hash, bars.fingerprint, repr(terms), repr(guards))
+        key = (StrategySpec.from_strategy(strategy).hash, bars.fingerprint, repr(terms.facts()), repr(guards))
         if key in _TRIALS:
             return _TRIALS[key]
 
