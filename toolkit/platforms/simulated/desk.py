@@ -33,10 +33,13 @@ class VenueRules:
         Least distance of stops, targets and pending prices from the quote that would trigger them.
     freeze_level_points
         Closer than this to its trigger, a stop, target or pending order can no longer be changed.
+    fill_or_kill
+        Filling mode: market orders are filled whole or not at all; else what can be filled is, and the rest is dead.
     """
 
     stops_level_points: int = 0
     freeze_level_points: int = 0
+    fill_or_kill: bool = False
 
 
 @dataclass(slots=True)
@@ -162,7 +165,7 @@ class OrderDesk:
             order.order_id = self._ledger.next_id()
             self._ledger.put_order(order)
             return Reply(Outcome.WORKING, "PLACED", "the order is working", order.order_id, symbol=order.symbol)
-        price, filled = self._entry_price(order, ns), self._share(order.steps, fault)
+        price, filled = self._entry_price(order, ns), self._filled(order.steps, fault)
         self._check_margin(order, filled, price, ns)
         bare = (
             fault is not None and fault.kind is FaultKind.NO_PROTECTION and (order.stop_points or order.target_points)
@@ -214,7 +217,7 @@ class OrderDesk:
         sign = -position.sign
         quote_sign = -position.sign if self._script.wrong_side else position.sign
         price = self._slip(position.symbol, sign, rules.close_quote(quote_sign, bid, ask))
-        filled = self._share(asked, fault)
+        filled = self._filled(asked, fault)
         order = Order(
             order_id=self._ledger.next_id(),
             action="close",
@@ -315,6 +318,12 @@ class OrderDesk:
                 f"lots to close must be a multiple of {instrument.volume_step}, was {lots}: round to the step",
             )
         return min(steps, held)  # never more than there is: a pinned close cannot turn a position
+
+    def _filled(self, steps: int, fault: Fault | None) -> int:
+        filled = self._share(steps, fault)
+        if filled < steps and self._checks.fill_or_kill:
+            raise _final("NOT_FILLED", f"{steps} steps must be filled whole here, {filled} were there: ask for less")
+        return filled
 
     @staticmethod
     def _share(steps: int, fault: Fault | None) -> int:
