@@ -787,13 +787,18 @@ def main(**options: Any) -> int:
     started = time.monotonic()
     totals: Counter[str] = Counter()
     violations: list[str] = []
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
-        try:
-            totals.update(run_seed(seed, **options).counts)
-        except Violation as violation:
-            violations.append(str(violation))
+    done = 0
+    try:
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
+            try:
+                totals.update(run_seed(seed, **options).counts)
+            except Violation as violation:
+                violations.append(str(violation))
+            done += 1
+    except KeyboardInterrupt:
+        print("interrupted: what was done until now")
     spent = time.monotonic() - started
-    print(f"{arguments.seeds} seeds in {spent:.0f} s, {len(violations)} violations")
+    print(f"{done} seeds in {spent:.0f} s, {len(violations)} violations")
     print(", ".join(f"{name} {n}" for name, n in sorted(totals.items())))
     for line in violations[:20]:
         print(line)
