@@ -51,7 +51,7 @@ from toolkit.research.sweep import sweep
 from toolkit.research.trial_count import not_counted
 from toolkit.strategy import Incremental, StrategySpec
 
-PARTS = ("single", "scaling", "first", "sweep", "others", "dask", "indicators", "decision", "interpreted")
+PARTS = ("single", "scaling", "first", "sweep", "others", "dask", "indicators", "decision", "interpreted", "pictures")
 
 
 def rounds(engines: dict[str, Callable[[], Any]], times: int) -> dict[str, float]:
@@ -331,6 +331,19 @@ def on_dask(figures: dict[str, Any], table: Table, times: int, quick: bool) -> N
     table.add_row("sweep on a Dask cluster", "seatrial", f"{figures['dask_fraction']:.0%} of the threads' rate", "")
 
 
+def pictures(figures: dict[str, Any], table: Table, times: int, quick: bool) -> None:
+    """A backtest's picture, up to what a browser is sent."""
+    import holoviews as hv
+
+    from toolkit.research.backtest import backtest
+
+    n = 50_000 if quick else 500_000
+    result = backtest(Filtered(), walk(n), account=ACCOUNT)
+    taken = rounds({"plot": lambda: hv.render(result.plot())}, times)
+    figures["plot_s"] = round(taken["plot"], 2)
+    table.add_row(f"picture of {n:,} bars", "seatrial", f"{taken['plot']:.2f} s", "")
+
+
 def firsts_of(figures: dict[str, Any], table: Table, times: int) -> None:
     """A fresh process to its first result: compiled code on disk, then nothing on disk."""
     firsts = rounds(
@@ -348,6 +361,7 @@ def firsts_of(figures: dict[str, Any], table: Table, times: int) -> None:
 
 def main() -> None:
     """Measure everything and print a table, or one JSON object."""
+    sys.path[:] = [p for p in sys.path if p != str(Path(__file__).parent)]  # panel.py beside this is not Panel
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -373,6 +387,8 @@ def main() -> None:
             indicators(figures, table, times, given.quick)
         if "decision" in given.only:
             decisions(figures, table, walk(20_000))
+        if "pictures" in given.only:
+            pictures(figures, table, min(times, 3), given.quick)
         if "interpreted" in given.only:
             interpreted(figures, table, given.quick)
     figures["load_average"] = round(os.getloadavg()[0], 1)
