@@ -564,6 +564,55 @@ def test_mt5_symbol_table_and_suffix_name_the_same_symbol(tmp_path: Path) -> Non
             adapter(sim).instrument("EURUSD")
 
 
+@pytest.mark.parametrize("suffix", [".r", "m", "#", "_i", ".pro"])
+def test_mt5_any_suffix_is_taken_off_and_put_on(tmp_path: Path, suffix: str) -> None:
+    """Quotes, orders and positions go by our name whatever the server's names end on."""
+    with venue(tmp_path) as paper:
+        at = adapter(SimMT5(paper, suffix=suffix), suffix=suffix)
+        assert at.server_name("EURUSD") == f"EURUSD{suffix}" and at.quote("EURUSD").bid == D("1.1")
+        assert at.send(BUY).outcome is Outcome.DONE
+        assert at.book().positions[0].symbol == at.deals_of(at.book().positions[0].position_id)[0].symbol == "EURUSD"
+
+
+def test_mt5_position_of_a_person_in_a_symbol_without_our_suffix_does_not_blind_us(tmp_path: Path) -> None:
+    """A symbol outside the account's naming keeps its own name in book and history, and ours is not mistaken for it."""
+    account = PaperAccount("USD", 10_000)
+    facts = [find_instrument("EURUSD"), replace(find_instrument("EURUSD"), symbol="PLAIN"),
+             replace(find_instrument("EURUSD"), symbol="US500")]  # fmt: skip
+    with SimulatedPlatform(tmp_path / "v.sqlite", account, facts, checks=STRICT) as paper:
+        for symbol in ("EURUSD", "PLAIN", "US500"):
+            paper.push_quote(symbol, D("1.10000"), D("1.10010"), START)
+        # at the server: EURUSD.r is ours, and there are a plain EURUSD and a US500 that a person trades
+        sim = SimMT5(paper, names={"EURUSD": "EURUSD.r", "PLAIN": "EURUSD"})
+        sim.initialize()
+        at = adapter(sim, suffix=".r")
+        sim.order_send(deal_request(symbol="US500", magic=0, comment="by hand"))
+        sim.order_send(deal_request(symbol="EURUSD", magic=0, comment="by hand"))
+        at.send(BUY)
+        assert [p.symbol for p in at.book().positions] == ["US500", "EURUSD*", "EURUSD"]
+        assert [d.symbol for d in at.history(START, START).deals] == ["US500", "EURUSD*", "EURUSD"]
+        assert at.server_name("EURUSD") == "EURUSD.r"
+
+
+def test_mt5_history_in_a_symbol_that_is_gone_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was traded before the server dropped a symbol neither stops the read nor is told twice."""
+    account = PaperAccount("USD", 10_000)
+    old = replace(find_instrument("EURUSD"), symbol="OLD")
+    with SimulatedPlatform(tmp_path / "v.sqlite", account, [find_instrument("EURUSD"), old], checks=STRICT) as paper:
+        for symbol in ("EURUSD", "OLD"):
+            paper.push_quote(symbol, D("1.10000"), D("1.10010"), START)
+        sim = SimMT5(paper)
+        sim.initialize()
+        ticket = sim.order_send(deal_request(symbol="OLD")).order
+        sim.order_send(deal_request(symbol="OLD", type=1, position=ticket, price=1.1))
+        at = adapter(sim)
+        at.send(BUY)
+        sim.server.gone.add("OLD")
+        for _ in range(2):
+            assert [d.symbol for d in at.history(START, START).deals] == ["EURUSD"]
+        assert caplog.text.count("no such symbol any more") == 1
+
+
 def test_mt5_instrument_facts_equal_the_packaged_ones(sim: SimMT5) -> None:
     """The facts read from the terminal are those it was made from, in every field."""
     assert adapter(sim).instrument("EURUSD") == find_instrument("EURUSD")

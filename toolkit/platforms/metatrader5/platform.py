@@ -145,9 +145,9 @@ class MetaTrader5Platform(TerminalMarket):
         orders, deals = self._mt5.history_orders_get(*span), self._mt5.history_deals_get(*span)
         if orders is None or deals is None:
             raise ReadFailed(f"the history could not be read: {codes.words(self._mt5.last_error())}")
-        ended = [o for o in orders if since <= time.utc(o.time_done, o.time_done_msc) <= until]
+        ended = [o for o in self._readable(orders) if since <= time.utc(o.time_done, o.time_done_msc) <= until]
         made = [d for d in deals if d.type in (codes.DEAL_BUY, codes.DEAL_SELL)]  # balance operations are no trades
-        found = [self._deal(d) for d in made]
+        found = [self._deal(d) for d in self._readable(made)]
         return History(
             tuple(convert.order(o, self._of(o), time) for o in ended), tuple(d for d in found if since <= d.at <= until)
         )

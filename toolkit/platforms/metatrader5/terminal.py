@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ class Terminal:
         self._utc = utc
         self._now = ServerNow(utc)
         self._facts: dict[str, Instrument] = {}
+        self._gone: set[str] = set()
         self._digits = 2
         self.clock_finding: ClockFinding | None = None
 
@@ -172,9 +173,16 @@ class Terminal:
         return self._theirs.get(symbol, symbol + self._suffix)
 
     def _our_name(self, name: str) -> str:
-        if name in self._ours:
-            return self._ours[name]
-        return name.removesuffix(self._suffix) if self._suffix else name
+        """Return our name of a symbol of the server; one outside our naming, which a person trades, keeps its own."""
+        ours = self._ours.get(name)
+        if ours is None:
+            ours = name.removesuffix(self._suffix) if self._suffix else name
+            if self.server_name(ours) != name:
+                taken = self._mt5.symbol_info(self.server_name(name)) is not None
+                ours = f"{name}*" if taken else name
+                self._theirs[ours] = name
+            self._ours[name] = ours
+        return ours
 
     def _info(self, symbol: str) -> Any:
         name = self.server_name(symbol)
@@ -218,6 +226,18 @@ class Terminal:
 
     def _of(self, record: Any) -> Instrument:
         return self.instrument(self._our_name(record.symbol))
+
+    def _readable(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Yield past records but those of symbols the server no longer has: nothing of ours can be open in them."""
+        for record in records:
+            try:
+                self._of(record)
+            except UnknownSymbol:
+                if record.symbol not in self._gone:
+                    self._gone.add(record.symbol)
+                    log.warning("history in %s is left out: the server has no such symbol any more", record.symbol)
+                continue
+            yield record
 
     def _read(self, call: str, **arguments: Any) -> tuple[Any, ...]:
         found = getattr(self._mt5, call)(**arguments)

@@ -54,6 +54,7 @@ class Server:
         self.stops_level = self.freeze_level = 0
         self.filling_mode, self.exemode = 1, C["SYMBOL_TRADE_EXECUTION_MARKET"]
         self.trade_mode: dict[str, int] = {}
+        self.gone: set[str] = set()  # symbols the server no longer has, by our names
         self.ticks_within_bars = False
         self.fifo_close = False
         self.stops_with_entry = True
@@ -68,7 +69,7 @@ class Server:
 
     def symbols(self) -> dict[str, str]:
         """Return our symbols by the server's names."""
-        return {self.name_of(s): s for s in self.venue.prices.instruments}
+        return {self.name_of(s): s for s in self.venue.prices.instruments if s not in self.gone}
 
     def facts(self, symbol: str) -> Instrument:
         """Return contract facts by our name."""
