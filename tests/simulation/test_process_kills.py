@@ -27,7 +27,7 @@ def test_killed_and_stopped_processes_lose_and_double_nothing_restart(database_u
         str(KINDS * EACH),
         "--json",
     ]
-    command += ["--seed", str(os.getpid()), "--workers", "10"]
+    command += ["--seed", str(os.getpid()), "--workers", "6"]
     if database_url.startswith("postgresql"):
         command += ["--database", database_url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=880)
