@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Protocol
@@ -33,6 +34,7 @@ _log = structlog.get_logger(__name__)
 KEEP_ROWS = 500
 LIST_SECONDS = 1.0
 ACTIVE = ("RUNNING", "PAUSED", "STOPPING", "ERROR")
+DRIFT_SECONDS = 15.0
 TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
 
 
@@ -50,6 +52,8 @@ class FleetTopic:
         self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
         self._read = read
         self._operations = operations
+        self._drifts: dict[UUID, Decimal] = {}
+        self._drift_read: float | None = None
         self._reader = reader
         self._totals = Totals()
         self._marker = Marker(read, reader, home)
@@ -58,7 +62,19 @@ class FleetTopic:
         """Read all runs; trades are summed up incrementally."""
         rows = self._marker.mark(self._read.fleet(self._reader, totals=self._totals))
         bases = self._operations.day_bases(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
-        return self.runs.replace([replace(row, day_base=bases.get(row.live_run_id)) for row in rows])
+        drifts = self._measured(rows)
+        return self.runs.replace(
+            [replace(row, day_base=bases.get(row.live_run_id), drift=drifts.get(row.live_run_id)) for row in rows]
+        )
+
+    def _measured(self, rows: list[FleetRow]) -> dict[UUID, Decimal]:
+        # Measured once an hour by the watchdog, so a look now and then is enough.
+        now = clock.SYSTEM.monotonic()
+        if self._drift_read is None or now - self._drift_read >= DRIFT_SECONDS:
+            self._drift_read = now
+            found = self._operations.drifts(self._reader, [row.live_run_id for row in rows])
+            self._drifts = {run_id: Decimal(gap) for run_id, gap in found.items()}
+        return self._drifts
 
 
 class RunTopic:

@@ -108,11 +108,19 @@ def _run_cells(row: FleetRow, now: datetime) -> dict[str, Any]:
         "open": str(row.open_positions) if row.open_positions else DASH,
         "trades": f"{row.closed_trades:,}",
         "guards": guard_lights(row),
-        "drift": DASH,
+        "drift": _drift(row),
         "time": moment(row.cursor),
         "heartbeat": age(beat) if row.status in ("RUNNING", "STOPPING") else DASH,
         "action": row.last_error or row.last_action or DASH,
     }
+
+
+def _drift(row: FleetRow) -> str:
+    if row.drift is None:
+        return "<span style='opacity:.6'>not measured</span>"
+    if not row.drift:
+        return f"{parts.dot(theme.PROFIT)}none"
+    return f"{parts.diamond(theme.WARNING)}{escape(money(row.drift, signed=True))}"
 
 
 def guard_lights(row: FleetRow) -> str:

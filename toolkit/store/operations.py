@@ -21,6 +21,7 @@ from toolkit.store.models import (
     IntentEvent,
     LiveRun,
     Order,
+    RunEvent,
     User,
 )
 from toolkit.store.queries import Reader, visible_accounts
@@ -151,6 +152,17 @@ class Operations:
             )
         )  # fmt: skip
         return {UUID(row[0]): row[1] for row in rows}
+
+    def drifts(self, reader: Reader, run_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Return the profit gap that was last measured for each of these runs, as it was written; not all have one."""
+        latest = (
+            select(func.max(RunEvent.event_id))
+            .where(RunEvent.live_run_id.in_(list(run_ids)), RunEvent.kind == "drift",
+                   RunEvent.account_id.in_(visible_accounts(reader)))
+            .group_by(RunEvent.live_run_id)
+        )  # fmt: skip
+        rows = self._all(select(RunEvent.live_run_id, RunEvent.data).where(RunEvent.event_id.in_(latest)))
+        return {row[0]: str(row[1]["profit_gap"]) for row in rows if "profit_gap" in (row[1] or {})}
 
     def stop_moves(self, reader: Reader, run_id: UUID) -> list[StopMove]:
         """Return the stops and targets of a run's positions as they were set, entries included, oldest first."""

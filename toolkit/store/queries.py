@@ -441,6 +441,6 @@ def _fleet_row(
 
 _MADE: Final = frozenset(
     {"version_number", "symbols", "realised",  "open_profit", "closed_trades", "open_positions",
-     "unresolved_intents", "trips", "halted", "day_base", "spark"}
+     "unresolved_intents", "trips", "halted", "day_base", "spark", "drift"}
 )  # fmt: skip
 _PLAIN: Final = tuple(name for name in FleetRow.__slots__ if name not in _MADE)

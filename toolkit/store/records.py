@@ -25,6 +25,8 @@ class FleetRow:
         Of the open positions at the last known price; None when no price is known here.
     day_base
         Equity at the first bar open of the platform's day; None before the run's first day was marked, or not asked for.
+    drift
+        Profit gap between the run and its model when it was last measured; None before, or when not asked for.
     spark
         Realised profit after each of its latest closed trades, for a small picture; empty when not asked for.
     """
@@ -66,6 +68,7 @@ class FleetRow:
     open_profit: Decimal | None = None
     day_base: Decimal | None = None
     spark: tuple[float, ...] = ()
+    drift: Decimal | None = None
 
     @property
     def day_profit(self) -> Decimal | None:

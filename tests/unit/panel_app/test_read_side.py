@@ -189,3 +189,28 @@ def test_system_counts_what_waits_in_the_outbox(two: Any) -> None:
     assert state.outbox_depth == 1
     assert state.oldest_undelivered == born
     assert state.runs_by_status == {"RUNNING": 1}
+
+
+def test_the_fleet_carries_the_drift_that_was_measured_last(seeding, seed):  # type: ignore[no-untyped-def]
+    """The newest drift event of a run counts; a run without one has none, and a stranger sees neither."""
+    from decimal import Decimal
+
+    from sqlalchemy.orm import Session
+
+    from panel_app.data_store import DataStore
+    from toolkit.execution.principal import Principal
+
+    run = seed.run(seed.account(), seed.version(), seeding.made_bars(60))
+    other = seed.run(seed.account("other"), seed.version("Other"), seeding.made_bars(60))
+    run.advance(20)
+    with Session(seed.engine) as session:
+        for gap in ("-3.00", "-4.50"):
+            run.event(session, "drift", "drift", 19, profit_gap=gap)
+        session.commit()
+    mine = Principal(seed.user_id, "local")
+    store = DataStore(seed.engine, seed.home, mine)
+    found = {row.live_run_id: row.drift for row in store.fleet().runs}
+    assert found == {run.run_id: Decimal("-4.50"), other.run_id: None}
+    stranger = Principal(seed.user("eve"), "eve")
+    assert store.operations.drifts(stranger, [run.run_id]) == {}
+    store.close()
