@@ -99,7 +99,8 @@ def test_the_counts_on_the_redis_workers_page_are_those_of_the_database(
     total = sum(in_rows.values())
     assert sum(sent.values()) == total
     assert sum(counted(text, "seatrial_signal_to_send_seconds_count").values()) == total
-    assert sum(counted(text, "seatrial_pointers_published_total").values()) == total
+    # at least once: relay and step may both hand over the same pointer, and the second finds nothing to do
+    assert sum(counted(text, "seatrial_pointers_published_total").values()) >= total
     assert counted(text, "seatrial_bars_total") == {(("timeframe", "H1"),): 300.0}
     assert counted(text, "seatrial_accounts_held") == {(): 1.0}
     assert counted(text, "seatrial_runs_now")[(("status", "STOPPED"),)] == 1.0
