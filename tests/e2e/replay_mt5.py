@@ -1,4 +1,4 @@
-"""Backtest and a LiveRun through the MetaTrader 5 adapter, trade by trade: ``python tests/e2e/replay_mt5.py [ROWS]``.
+"""Backtest and a LiveRun through the MetaTrader 5 adapter, trade by trade: ``python tests/e2e/replay_mt5.py [ROWS [FIRST]]``.
 
 The account's terminal is the strict double with a symbol suffix and a server clock of its own. Without ROWS all 184,293
 M1 bars of ICM EURUSD; exit code 1 at the first difference.
@@ -105,7 +105,8 @@ def main(words: list[str]) -> int:
     """Compare three strategies on the file."""
     from tests.plugins.live_support import Donchian, EmaCross, RsiReversal
 
-    bars = real_bars("icm_eurusd_m1_mt5_2025a")[: int(words[0]) if words else None]
+    first = int(words[1]) if len(words) > 1 else 0
+    bars = real_bars("icm_eurusd_m1_mt5_2025a")[first : first + int(words[0]) if words else None]
     terms = PaperAccount(currency="USD", balance=10_000, leverage=500, commission_per_lot="3.5")
     wrong = 0
     for strategy in (EmaCross(), RsiReversal(), Donchian()):
