@@ -158,9 +158,11 @@ class VenueBook:
 
     def _began_ns(self) -> int:
         """Return a moment before which the account has no history."""
-        first = self.venue.journal.first_deal_ns()
-        moments = [self.venue.now_ns, *(r.first_ns for r in self.venue.prices.replays.values())]
-        return min(moments if first is None else [*moments, first])
+        venue = self.venue
+        moments = [venue.now_ns, *(r.first_ns for r in venue.prices.replays.values())]
+        ended = venue.journal.ended_orders(0, 1 << 62)
+        moments += [o.placed_ns for o in (*ended[:1], *venue.state.orders.values())]
+        return min(moments)
 
     def _data(self, symbol: str, sign: int, steps: int, ns: int, label: str, comment: str) -> pb.ProtoOATradeData:
         return pb.ProtoOATradeData(
