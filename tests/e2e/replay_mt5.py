@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,27 +58,39 @@ class Compared:
     seconds: float
 
 
-def compare(strategy: Any, bars: Bars, terms: PaperAccount, guards: Guards | None = None) -> Compared:
-    """Backtest, then the same through a LiveRun on the double, in a temporary data folder."""
+def open_mt5(folder: Path, terms: PaperAccount) -> Any:
+    """Open the MetaTrader 5 adapter over its strict double."""
+    return ShownAsPaper(SimulatedPlatform(folder / "server.sqlite", terms, checks=STRICT), suffix=".r")
+
+
+def compare(
+    strategy: Any,
+    bars: Bars,
+    terms: PaperAccount,
+    guards: Guards | None = None,
+    *,
+    platform: str = "metatrader5",
+    open_platform: Callable[[Path, PaperAccount], Any] = open_mt5,
+) -> Compared:
+    """Backtest, then the same through a LiveRun on a platform's double, in a temporary data folder."""
     limits = guards or Guards()
     expected = normalise_all(tk.backtest(strategy, bars, account=terms, guards=limits).trade_records)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="seatrial-mt5-") as folder:
 
-        def opened(account: AccountRecord, settings: Settings) -> SimMT5Platform:
-            venue = SimulatedPlatform(settings.home / "server.sqlite", terms, checks=STRICT)
-            return ShownAsPaper(venue, suffix=".r")
+        def opened(account: AccountRecord, settings: Settings) -> Any:
+            return open_platform(settings.home, terms)
 
         settings = Settings(home=Path(folder), database_url="", gateway="local", _env_file=None)  # type: ignore[call-arg,arg-type]
-        engine = build(settings, open_platform={"metatrader5": opened})
+        engine = build(settings, open_platform={platform: opened})
         try:
             who = engine.principal
             with engine.work(who) as work:
                 account = Accounts(work.connection, who).add(
                     AccountRecord(
-                        account_id=uuid4(), owner_id=who.user_id, name="mt5", platform="metatrader5",
+                        account_id=uuid4(), owner_id=who.user_id, name=platform, platform=platform,
                         currency=terms.currency, environment="paper", gateway="local", login="5000001",
-                        server="SimServer-Demo",
+                        server="",
                     ),
                     engine.now(),
                 )  # fmt: skip

@@ -21,6 +21,7 @@ from ctrader_api_client.config import ClientConfig  # type: ignore[import-not-fo
 from ctrader_api_client.enums import OrderSide, OrderType, TrendbarPeriod  # type: ignore[import-not-found]
 from ctrader_api_client.events import ExecutionEvent, SpotEvent  # type: ignore[import-not-found]
 from ctrader_api_client.models.requests import (  # type: ignore[import-not-found]
+    AmendOrderRequest,
     AmendPositionRequest,
     ClosePositionRequest,
     NewOrderRequest,
@@ -103,6 +104,12 @@ async def drive(port: int, account: int, secret: dict[str, str]) -> dict[str, An
                 limit_price=spot.bid - Decimal("0.01000"), client_order_id="theirs-2",
             ),
         )  # fmt: skip
+        moved = AmendOrderRequest(
+            order_id=pending.order.order_id, limit_price=spot.bid - Decimal("0.02000"),
+            stop_loss=spot.bid - Decimal("0.03000"),
+        )  # fmt: skip
+        replaced = await client.trading.amend_order(account, moved)
+        assert (replaced.order.limit_price, replaced.order.stop_loss) == (moved.limit_price, moved.stop_loss), replaced
         await client.trading.cancel_order(account, pending.order.order_id)
 
         fills.clear()

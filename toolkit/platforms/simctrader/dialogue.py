@@ -26,6 +26,7 @@ from toolkit.platforms.ctrader.messages import HISTORICAL, pb
 from toolkit.platforms.simctrader.book import VenueBook
 from toolkit.platforms.simulated.desk import Reply
 from toolkit.platforms.simulated.records import Deal
+from toolkit.platforms.simulated.server_desk import ChangeOrder
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -142,6 +143,7 @@ class Dialogue:
             pb.ProtoOAGetTrendbarsReq: self._trendbars,
             pb.ProtoOANewOrderReq: self._new_order,
             pb.ProtoOACancelOrderReq: self._cancel,
+            pb.ProtoOAAmendOrderReq: self._amend_order,
             pb.ProtoOAAmendPositionSLTPReq: self._amend,
             pb.ProtoOAClosePositionReq: self._close,
         }
@@ -188,6 +190,7 @@ class Dialogue:
         orders = (
             pb.ProtoOANewOrderReq,
             pb.ProtoOACancelOrderReq,
+            pb.ProtoOAAmendOrderReq,
             pb.ProtoOAAmendPositionSLTPReq,
             pb.ProtoOAClosePositionReq,
         )
@@ -483,6 +486,25 @@ class Dialogue:
             )
         yield from self._executions(reply)
 
+    def _amend_order(self, message: pb.ProtoOAAmendOrderReq) -> Iterable[Message]:
+        book = self._book
+        order = book.venue.state.orders.get(message.orderId)
+        if order is None:
+            raise _Refused("ORDER_NOT_FOUND")
+        if message.volume and message.volume != book.volume(order.symbol, order.steps):
+            raise _Refused(
+                "UNABLE_TO_AMEND_ORDER", "the sandbox keeps a waiting order's volume: cancel it, send another"
+            )
+        price = book.level(order.symbol, message.limitPrice or message.stopPrice)
+        if price is None:
+            raise _Refused("TRADING_BAD_PRICES", "an amendment states the price, changed or not")
+        expires = convert.moment(message.expirationTimestamp) if message.expirationTimestamp else None
+        stop, target = book.level(order.symbol, message.stopLoss), book.level(order.symbol, message.takeProfit)
+        self._accepted(book.venue.change(ChangeOrder(order.order_id, price, stop, target, expires)), ("NO_CHANGES",))
+        yield pb.ProtoOAExecutionEvent(
+            ctidTraderAccountId=book.account_id, executionType=codes.REPLACED, order=book.order(order)
+        )
+
     def _amend(self, message: pb.ProtoOAAmendPositionSLTPReq) -> Iterable[Message]:
         book = self._book
         position = book.venue.state.positions.get(message.positionId)
@@ -513,7 +535,10 @@ class Dialogue:
 
     def _carry_out(self, command: PlatformCommand, already: tuple[str, ...] = ()) -> Reply | None:
         """Let the venue act; None when its answer is lost on the way."""
-        reply = self._book.venue.answer(command)
+        return self._accepted(self._book.venue.answer(command), already)
+
+    @staticmethod
+    def _accepted(reply: Reply, already: tuple[str, ...] = ()) -> Reply | None:
         if reply.outcome is Outcome.UNKNOWN:
             return None
         if reply.outcome in (Outcome.DONE, Outcome.PARTIAL, Outcome.WORKING) or reply.code in already:
