@@ -10,46 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.clock import SYSTEM, Clock
 from toolkit.errors import ToolkitError
-from toolkit.execution.ports import (
-    CancelOrder,
-    ClientTag,
-    ClosePosition,
-    ModifyProtection,
-    OpenOrder,
-    OrderType,
-    Outcome,
-    PlatformCommand,
-)
-from toolkit.market import Side
-from toolkit.platforms.ctrader import codes, convert
+from toolkit.platforms.ctrader import codes
 from toolkit.platforms.ctrader.messages import HISTORICAL, pb
 from toolkit.platforms.simctrader.book import VenueBook
-from toolkit.platforms.simulated.desk import Reply
-from toolkit.platforms.simulated.records import Deal
-from toolkit.platforms.simulated.server_desk import ChangeOrder
+from toolkit.platforms.simctrader.orders import ORDER_REQUESTS, Orders
+from toolkit.platforms.simctrader.reads import Reads
+from toolkit.platforms.simctrader.refusals import Refused
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Said = list[tuple["Message", str]]
-
-_REFUSALS = {
-    "NO_MONEY": "NOT_ENOUGH_MONEY",
-    "INVALID_STOPS": "TRADING_BAD_STOPS",
-    "INVALID_VOLUME": "TRADING_BAD_VOLUME",
-    "INVALID_PRICE": "TRADING_BAD_PRICES",
-    "INVALID_EXPIRATION": "TRADING_BAD_EXPIRATION_DATE",
-    "UNKNOWN_SYMBOL": "SYMBOL_NOT_FOUND",
-    "POSITION_CLOSED": "POSITION_NOT_FOUND",
-    "ORDER_NOT_WORKING": "ORDER_NOT_FOUND",
-    "FROZEN": "PROTECTION_IS_TOO_CLOSE_TO_MARKET",
-    "MARKET_CLOSED": "MARKET_CLOSED",
-    "REJECT": "MAX_EXPOSURE_REACHED",
-}
-
-
-class HangUp(Exception):
-    """Raised when the server ends the connection instead of answering."""
 
 
 @dataclass(slots=True)
@@ -125,27 +96,11 @@ class Dialogue:
         self._app = self._account = False
         self._spots: dict[str, bytes] = {}
         self._times: dict[bool, deque[float]] = {False: deque(), True: deque()}
-        self._told = max((d.deal_id for d in book.venue.journal.deals_after(0)), default=0)
+        self._orders = Orders(book)
         self._handlers: dict[type[Message], Callable[[Any], Iterable[Message]]] = {
-            pb.ProtoOAAssetListReq: self._assets,
-            pb.ProtoOASymbolsListReq: self._symbols,
-            pb.ProtoOASymbolByIdReq: self._symbol_by_id,
-            pb.ProtoOASymbolsForConversionReq: self._conversion,
-            pb.ProtoOATraderReq: self._trader,
-            pb.ProtoOAReconcileReq: self._reconcile,
-            pb.ProtoOAGetPositionUnrealizedPnLReq: self._unrealized,
-            pb.ProtoOADealListReq: self._deals,
-            pb.ProtoOAOrderListReq: self._orders,
-            pb.ProtoOAOrderDetailsReq: self._order_details,
-            pb.ProtoOADealListByPositionIdReq: self._deals_of,
-            pb.ProtoOAExpectedMarginReq: self._margin,
+            **Reads(book).handlers,
+            **self._orders.handlers,
             pb.ProtoOASubscribeSpotsReq: self._subscribe,
-            pb.ProtoOAGetTrendbarsReq: self._trendbars,
-            pb.ProtoOANewOrderReq: self._new_order,
-            pb.ProtoOACancelOrderReq: self._cancel,
-            pb.ProtoOAAmendOrderReq: self._amend_order,
-            pb.ProtoOAAmendPositionSLTPReq: self._amend,
-            pb.ProtoOAClosePositionReq: self._close,
         }
 
     # --- the door --------------------------------------------------------------------------------------------------
@@ -167,7 +122,7 @@ class Dialogue:
             return [(self._error(message, planned), mark)]
         try:
             said = list(self._answer(message))
-        except _Refused as refused:
+        except Refused as refused:
             said = [self._error(message, refused.code, refused.words)]
         except (ToolkitError, ValueError) as e:
             said = [self._error(message, "INVALID_REQUEST", str(e))]
@@ -187,14 +142,7 @@ class Dialogue:
         return ""
 
     def _error(self, message: Message, code: str, words: str = "") -> Message:
-        orders = (
-            pb.ProtoOANewOrderReq,
-            pb.ProtoOACancelOrderReq,
-            pb.ProtoOAAmendOrderReq,
-            pb.ProtoOAAmendPositionSLTPReq,
-            pb.ProtoOAClosePositionReq,
-        )
-        if isinstance(message, orders) and code not in codes.TOO_OFTEN | codes.NOT_AUTHORISED:
+        if isinstance(message, ORDER_REQUESTS) and code not in codes.TOO_OFTEN | codes.NOT_AUTHORISED:
             return pb.ProtoOAOrderErrorEvent(
                 ctidTraderAccountId=self._book.account_id, errorCode=code, description=words
             )
@@ -206,7 +154,7 @@ class Dialogue:
         if isinstance(message, pb.ProtoOAApplicationAuthReq):
             return [self._let_application_in(message)]
         if not self._app:
-            raise _Refused("CH_CLIENT_NOT_AUTHENTICATED")
+            raise Refused("CH_CLIENT_NOT_AUTHENTICATED")
         if isinstance(message, pb.ProtoOAGetAccountListByAccessTokenReq):
             return [self._accounts(message)]
         if isinstance(message, pb.ProtoOARefreshTokenReq):
@@ -215,20 +163,20 @@ class Dialogue:
             return [self._let_account_in(message)]
         handler = self._handlers.get(type(message))
         if handler is None:
-            raise _Refused("UNSUPPORTED_MESSAGE")
+            raise Refused("UNSUPPORTED_MESSAGE")
         if not self._account or getattr(message, "ctidTraderAccountId", 0) != self._book.account_id:
-            raise _Refused("ACCOUNT_NOT_AUTHORIZED")
+            raise Refused("ACCOUNT_NOT_AUTHORIZED")
         return handler(message)
 
     def _let_application_in(self, message: pb.ProtoOAApplicationAuthReq) -> Message:
         if (message.clientId, message.clientSecret) != (self._gate.client_id, self._gate.client_secret):
-            raise _Refused("CH_CLIENT_AUTH_FAILURE")
+            raise Refused("CH_CLIENT_AUTH_FAILURE")
         self._app = True
         return pb.ProtoOAApplicationAuthRes()
 
     def _check_token(self, token: str) -> None:
         if token != self._gate.access_token:
-            raise _Refused("CH_ACCESS_TOKEN_INVALID")
+            raise Refused("CH_ACCESS_TOKEN_INVALID")
 
     def _accounts(self, message: pb.ProtoOAGetAccountListByAccessTokenReq) -> Message:
         self._check_token(message.accessToken)
@@ -241,7 +189,7 @@ class Dialogue:
 
     def _refresh(self, message: pb.ProtoOARefreshTokenReq) -> Message:
         if not self._gate.renew(message.refreshToken):
-            raise _Refused("CH_ACCESS_TOKEN_INVALID", "a refresh token works once")
+            raise Refused("CH_ACCESS_TOKEN_INVALID", "a refresh token works once")
         return pb.ProtoOARefreshTokenRes(
             accessToken=self._gate.access_token,
             tokenType="bearer",
@@ -252,115 +200,16 @@ class Dialogue:
     def _let_account_in(self, message: pb.ProtoOAAccountAuthReq) -> Message:
         self._check_token(message.accessToken)
         if message.ctidTraderAccountId != self._book.account_id:
-            raise _Refused("CH_CTID_TRADER_ACCOUNT_NOT_FOUND")
+            raise Refused("CH_CTID_TRADER_ACCOUNT_NOT_FOUND")
         self._account = True
         return pb.ProtoOAAccountAuthRes(ctidTraderAccountId=self._book.account_id)
 
-    # --- reads -----------------------------------------------------------------------------------------------------
-
-    def _assets(self, _: Message) -> Iterable[Message]:
-        digits = self._book.money_digits
-        found = [pb.ProtoOAAsset(assetId=i, name=n, digits=digits) for i, n in enumerate(self._book.assets(), 1)]
-        yield pb.ProtoOAAssetListRes(ctidTraderAccountId=self._book.account_id, asset=found)
-
-    def _symbols(self, _: Message) -> Iterable[Message]:
-        found = [self._book.light_symbol(s) for s in self._book.symbols()]
-        yield pb.ProtoOASymbolsListRes(ctidTraderAccountId=self._book.account_id, symbol=found)
-
-    def _symbol_by_id(self, message: pb.ProtoOASymbolByIdReq) -> Iterable[Message]:
-        found = [self._book.symbol(self._book.symbol_of(i)) for i in message.symbolId]
-        yield pb.ProtoOASymbolByIdRes(ctidTraderAccountId=self._book.account_id, symbol=found)
-
-    def _conversion(self, message: pb.ProtoOASymbolsForConversionReq) -> Iterable[Message]:
-        names = self._book.assets()
-        chain = self._book.conversion(names[message.firstAssetId - 1], names[message.lastAssetId - 1])
-        yield pb.ProtoOASymbolsForConversionRes(
-            ctidTraderAccountId=self._book.account_id, symbol=[self._book.light_symbol(s) for s in chain]
-        )
-
-    def _trader(self, _: Message) -> Iterable[Message]:
-        yield pb.ProtoOATraderRes(ctidTraderAccountId=self._book.account_id, trader=self._book.trader())
-
-    def _reconcile(self, _: Message) -> Iterable[Message]:
-        state = self._book.venue.state
-        yield pb.ProtoOAReconcileRes(
-            ctidTraderAccountId=self._book.account_id,
-            position=[self._book.position(p) for p in state.positions.values()],
-            order=[self._book.order(o) for o in state.orders.values()],
-        )
-
-    def _unrealized(self, _: Message) -> Iterable[Message]:
-        yield pb.ProtoOAGetPositionUnrealizedPnLRes(
-            ctidTraderAccountId=self._book.account_id,
-            positionUnrealizedPnL=self._book.unrealized(),
-            moneyDigits=self._book.money_digits,
-        )
-
-    @staticmethod
-    def _span(message: pb.ProtoOADealListReq | pb.ProtoOAOrderListReq) -> tuple[int, int]:
-        if message.toTimestamp < message.fromTimestamp or message.toTimestamp - message.fromTimestamp > codes.WEEK_MS:
-            raise _Refused("INCORRECT_BOUNDARIES", "at most a week")
-        return message.fromTimestamp * 1_000_000, message.toTimestamp * 1_000_000 + 999_999
-
-    def _deals(self, message: pb.ProtoOADealListReq) -> Iterable[Message]:
-        found = self._book.venue.journal.deals(*self._span(message))
-        rows = message.maxRows or 1_000
-        yield pb.ProtoOADealListRes(
-            ctidTraderAccountId=self._book.account_id,
-            deal=[self._book.deal(d) for d in found[:rows]],
-            hasMore=len(found) > rows,
-        )
-
-    def _orders(self, message: pb.ProtoOAOrderListReq) -> Iterable[Message]:
-        found = self._book.venue.journal.ended_orders(*self._span(message))
-        yield pb.ProtoOAOrderListRes(
-            ctidTraderAccountId=self._book.account_id, order=[self._book.order(o) for o in found], hasMore=False
-        )
-
-    def _order_details(self, message: pb.ProtoOAOrderDetailsReq) -> Iterable[Message]:
-        order = self._book.find_order(message.orderId)
-        if order is None:
-            raise _Refused("ORDER_NOT_FOUND")
-        deals = self._book.venue.journal.deals_of_order(order.order_id)
-        yield pb.ProtoOAOrderDetailsRes(
-            ctidTraderAccountId=self._book.account_id,
-            order=self._book.order(order),
-            deal=[self._book.deal(d) for d in deals],
-        )
-
-    def _deals_of(self, message: pb.ProtoOADealListByPositionIdReq) -> Iterable[Message]:
-        found = self._book.venue.journal.deals_of(message.positionId)
-        yield pb.ProtoOADealListByPositionIdRes(
-            ctidTraderAccountId=self._book.account_id, deal=[self._book.deal(d) for d in found], hasMore=False
-        )
-
-    def _margin(self, message: pb.ProtoOAExpectedMarginReq) -> Iterable[Message]:
-        symbol = self._book.symbol_of(message.symbolId)
-        yield pb.ProtoOAExpectedMarginRes(
-            ctidTraderAccountId=self._book.account_id,
-            margin=[self._book.margin(symbol, v) for v in message.volume],
-            moneyDigits=self._book.money_digits,
-        )
-
-    def _trendbars(self, message: pb.ProtoOAGetTrendbarsReq) -> Iterable[Message]:
-        found = self._book.trendbars(
-            self._book.symbol_of(message.symbolId),
-            message.period,
-            message.fromTimestamp,
-            message.toTimestamp or 1 << 62,
-            message.count,
-        )
-        yield pb.ProtoOAGetTrendbarsRes(
-            ctidTraderAccountId=self._book.account_id,
-            period=message.period,
-            symbolId=message.symbolId,
-            trendbar=found,
-        )
+    # --- what is said unasked --------------------------------------------------------------------------------------
 
     def _subscribe(self, message: pb.ProtoOASubscribeSpotsReq) -> Iterable[Message]:
         names = [self._book.symbol_of(i) for i in message.symbolId]
         if any(n in self._spots for n in names):
-            raise _Refused("ALREADY_SUBSCRIBED")
+            raise Refused("ALREADY_SUBSCRIBED")
         yield pb.ProtoOASubscribeSpotsRes(ctidTraderAccountId=self._book.account_id)
         for name in names:
             self._spots[name] = b""
@@ -378,178 +227,5 @@ class Dialogue:
         if not self._account:
             return []
         said: Said = [(m, "") for m in self._fresh_spots()]
-        for deal in self._book.venue.journal.deals_after(self._told):
-            self._told = deal.deal_id
-            said.append((self._executed(deal, codes.FILLED), ""))
+        said += [(m, "") for m in self._orders.news()]
         return said
-
-    # --- orders ----------------------------------------------------------------------------------------------------
-
-    def _new_order(self, message: pb.ProtoOANewOrderReq) -> Iterable[Message]:
-        book = self._book
-        symbol = book.symbol_of(message.symbolId)
-        side = Side.BUY if message.tradeSide == codes.BUY else Side.SELL
-        kinds = {codes.MARKET: OrderType.MARKET, codes.LIMIT: OrderType.LIMIT, codes.STOP: OrderType.STOP}
-        kind = kinds.get(message.orderType)
-        if kind is None or message.positionId:
-            raise _Refused("INVALID_REQUEST", "MARKET, LIMIT or STOP, without a position")
-        stop, target = book.level(symbol, message.stopLoss), book.level(symbol, message.takeProfit)
-        if kind is OrderType.MARKET:
-            if stop is not None or target is not None:
-                raise _Refused("INVALID_REQUEST", "a market order takes relative levels only")
-            at = book.entry_price(symbol, side.sign)
-            if at is None:
-                raise _Refused("NO_QUOTES")
-            if message.relativeStopLoss:
-                stop = at - side.sign * convert.spot(message.relativeStopLoss, book.facts(symbol))
-            if message.relativeTakeProfit:
-                target = at + side.sign * convert.spot(message.relativeTakeProfit, book.facts(symbol))
-        tag = message.clientOrderId or message.comment
-        expires = convert.moment(message.expirationTimestamp) if message.expirationTimestamp else None
-        reply = self._carry_out(
-            OpenOrder(
-                ClientTag(tag, 0, message.label),
-                symbol,
-                side,
-                kind,
-                book.lots(symbol, message.volume),
-                book.level(symbol, message.limitPrice or message.stopPrice),
-                stop,
-                target,
-                expires,
-            )
-        )
-        if reply is None:
-            return
-        if reply.order_id and message.comment != message.clientOrderId:
-            book.client_ids[reply.order_id] = (message.clientOrderId, message.comment)
-        order = book.find_order(reply.order_id)
-        if order is None:
-            raise _Refused("UNKNOWN_ERROR")
-        accepted = book.order(order)
-        accepted.orderStatus, accepted.executedVolume = codes.ORDER_ACCEPTED, 0
-        yield pb.ProtoOAExecutionEvent(
-            ctidTraderAccountId=book.account_id, executionType=codes.ACCEPTED, order=accepted
-        )
-        yield from self._executions(reply)
-
-    def _executions(self, reply: Reply) -> Iterable[Message]:
-        """Say what an accepted order did."""
-        for deal_id in reply.deal_ids:
-            deal = next(d for d in self._book.venue.journal.deals_after(deal_id - 1) if d.deal_id == deal_id)
-            self._told = max(self._told, deal_id)
-            whole = reply.outcome is Outcome.DONE
-            yield self._executed(deal, codes.FILLED if whole else codes.PARTIAL_FILL)
-        if reply.outcome is Outcome.PARTIAL:
-            order = self._book.find_order(reply.order_id)
-            position = self._book.venue.state.positions.get(reply.position_id)
-            event = pb.ProtoOAExecutionEvent(ctidTraderAccountId=self._book.account_id, executionType=codes.CANCELLED)
-            if order is not None:
-                event.order.CopyFrom(self._book.order(order))
-            if position is not None:
-                event.position.CopyFrom(self._book.position(position))
-            yield event
-
-    def _executed(self, deal: Deal, kind: int) -> Message:
-        book = self._book
-        position = book.venue.state.positions.get(deal.position_id)
-        event = pb.ProtoOAExecutionEvent(
-            ctidTraderAccountId=book.account_id,
-            executionType=kind,
-            deal=book.deal(deal),
-            position=book.gone(deal) if position is None else book.position(position),
-            isServerEvent=deal.reason == "stop_out",
-        )
-        order = book.find_order(deal.order_id)
-        if order is not None:
-            event.order.CopyFrom(book.order(order))
-        return event
-
-    def _close(self, message: pb.ProtoOAClosePositionReq) -> Iterable[Message]:
-        book = self._book
-        position = book.venue.state.positions.get(message.positionId)
-        if position is None:
-            raise _Refused("POSITION_NOT_FOUND")
-        held = book.volume(position.symbol, position.steps)
-        if message.volume > held:
-            raise _Refused("TRADING_BAD_VOLUME", f"at most {held}")
-        lots = book.lots(position.symbol, message.volume)
-        reply = self._carry_out(ClosePosition(ClientTag("", 0), str(message.positionId), lots))
-        if reply is None:
-            return
-        order = book.find_order(reply.order_id)
-        if order is not None:
-            accepted = book.order(order)
-            accepted.orderStatus, accepted.executedVolume = codes.ORDER_ACCEPTED, 0
-            yield pb.ProtoOAExecutionEvent(
-                ctidTraderAccountId=book.account_id, executionType=codes.ACCEPTED, order=accepted
-            )
-        yield from self._executions(reply)
-
-    def _amend_order(self, message: pb.ProtoOAAmendOrderReq) -> Iterable[Message]:
-        book = self._book
-        order = book.venue.state.orders.get(message.orderId)
-        if order is None:
-            raise _Refused("ORDER_NOT_FOUND")
-        if message.volume and message.volume != book.volume(order.symbol, order.steps):
-            raise _Refused(
-                "UNABLE_TO_AMEND_ORDER", "the sandbox keeps a waiting order's volume: cancel it, send another"
-            )
-        price = book.level(order.symbol, message.limitPrice or message.stopPrice)
-        if price is None:
-            raise _Refused("TRADING_BAD_PRICES", "an amendment states the price, changed or not")
-        expires = convert.moment(message.expirationTimestamp) if message.expirationTimestamp else None
-        stop, target = book.level(order.symbol, message.stopLoss), book.level(order.symbol, message.takeProfit)
-        self._accepted(book.venue.change(ChangeOrder(order.order_id, price, stop, target, expires)), ("NO_CHANGES",))
-        yield pb.ProtoOAExecutionEvent(
-            ctidTraderAccountId=book.account_id, executionType=codes.REPLACED, order=book.order(order)
-        )
-
-    def _amend(self, message: pb.ProtoOAAmendPositionSLTPReq) -> Iterable[Message]:
-        book = self._book
-        position = book.venue.state.positions.get(message.positionId)
-        if position is None:
-            raise _Refused("POSITION_NOT_FOUND")
-        command = ModifyProtection(
-            ClientTag("", 0),
-            str(message.positionId),
-            book.level(position.symbol, message.stopLoss),
-            book.level(position.symbol, message.takeProfit),
-        )
-        if self._carry_out(command, already=("NO_CHANGES",)) is None:
-            return
-        yield pb.ProtoOAExecutionEvent(
-            ctidTraderAccountId=book.account_id, executionType=codes.REPLACED, position=book.position(position)
-        )
-
-    def _cancel(self, message: pb.ProtoOACancelOrderReq) -> Iterable[Message]:
-        book = self._book
-        reply = self._carry_out(CancelOrder(ClientTag("", 0), str(message.orderId)))
-        if reply is None:
-            return
-        event = pb.ProtoOAExecutionEvent(ctidTraderAccountId=book.account_id, executionType=codes.CANCELLED)
-        order = book.find_order(message.orderId)
-        if order is not None:
-            event.order.CopyFrom(book.order(order))
-        yield event
-
-    def _carry_out(self, command: PlatformCommand, already: tuple[str, ...] = ()) -> Reply | None:
-        """Let the venue act; None when its answer is lost on the way."""
-        return self._accepted(self._book.venue.answer(command), already)
-
-    @staticmethod
-    def _accepted(reply: Reply, already: tuple[str, ...] = ()) -> Reply | None:
-        if reply.outcome is Outcome.UNKNOWN:
-            return None
-        if reply.outcome in (Outcome.DONE, Outcome.PARTIAL, Outcome.WORKING) or reply.code in already:
-            return reply
-        if reply.code == "NO_CONNECTION":
-            raise HangUp
-        unknown = "NO_QUOTES" if reply.outcome is Outcome.NOT_ACCEPTED else "TRADING_BAD_PRICES"
-        raise _Refused(_REFUSALS.get(reply.code, unknown), reply.message)
-
-
-class _Refused(Exception):
-    def __init__(self, code: str, words: str = "") -> None:
-        super().__init__(code)
-        self.code, self.words = code, words

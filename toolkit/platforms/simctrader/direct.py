@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from toolkit.errors import PlatformError
 from toolkit.platforms.ctrader.client import LineLost, not_an_error
 from toolkit.platforms.ctrader.frames import decode, encode
-from toolkit.platforms.simctrader.dialogue import Dialogue, HangUp
+from toolkit.platforms.simctrader.dialogue import Dialogue
+from toolkit.platforms.simctrader.refusals import HangUp
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -13,7 +13,8 @@ from toolkit.errors import PlatformError
 from toolkit.platforms.ctrader.frames import decode, encode, read_body
 from toolkit.platforms.simctrader import certificate
 from toolkit.platforms.simctrader.book import VenueBook
-from toolkit.platforms.simctrader.dialogue import Dialogue, Gate, HangUp, Limits, Plan, Said
+from toolkit.platforms.simctrader.dialogue import Dialogue, Gate, Limits, Plan, Said
+from toolkit.platforms.simctrader.refusals import HangUp
 from toolkit.platforms.simulated import SimulatedPlatform
 
 log = logging.getLogger(__name__)
