@@ -25,6 +25,12 @@ def test_ctrader_fresh_seeds_hold_every_invariant(first: int) -> None:
         run_seed(seed, make_venue=CTraderVenue)
 
 
+@pytest.mark.parametrize("seed", [171, 1047, 1547])
+def test_ctrader_past_failures_stay_mended(seed: int) -> None:
+    """Sessions that only reconciled heard no spot, so a clock turned back kept their orders UNKNOWN."""
+    run_seed(seed, make_venue=CTraderVenue)
+
+
 def test_ctrader_a_printed_seed_replays_exactly() -> None:
     """Two runs of one seed take the same steps to the same end."""
     first, again = (run_seed(77, make_venue=CTraderVenue) for _ in range(2))

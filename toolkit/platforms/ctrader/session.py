@@ -219,9 +219,15 @@ class Session:
         self._read_symbols()
         with self._fresh:
             self._spots.clear()  # a price from before the loss is no price
-        again, self._subscribed = sorted(self._subscribed), set()
+        again, self._subscribed = sorted(self._subscribed) or self._time_symbol(), set()
         if again:
             self._subscribe(again)
+
+    def _time_symbol(self) -> list[int]:
+        """Return a symbol to listen to from the start: only spots tell the server's time, and a wrong machine clock must show."""
+        enabled = [s for s in self._lights.values() if s.enabled]
+        enabled.sort(key=lambda s: (not s.symbolName.startswith("EURUSD"), s.symbolId))
+        return [enabled[0].symbolId] if enabled else []
 
     def _read_symbols(self) -> None:
         assets = self.client.ask(pb.ProtoOAAssetListReq(ctidTraderAccountId=self.account_id), pb.ProtoOAAssetListRes)

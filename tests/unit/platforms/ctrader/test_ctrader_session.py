@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.platforms.ctrader.conftest import Desk, buy
+from tests.unit.platforms.ctrader.conftest import START, Desk, buy
 from toolkit.clock import SYSTEM, ManualClock
 from toolkit.errors import BadInput, PlatformUnavailable, ReadFailed, WrongAccount
 from toolkit.execution.ports import ClosePosition, ModifyProtection, Outcome
@@ -197,6 +198,13 @@ def test_ctrader_client_keeps_the_servers_pace(desk: Desk) -> None:
     for _ in range(60):
         platform.session.client.ask(pb.ProtoOAVersionReq(), pb.ProtoOAVersionRes)
     assert platform.session.client.up
+
+
+def test_ctrader_session_knows_the_servers_time_before_it_asked_for_a_price(desk: Desk) -> None:
+    """With a machine clock two hours behind, a session that only reads the book still has the time of the server's spots."""
+    platform = desk.session(utc=ManualClock(START - timedelta(hours=2)))
+    platform.connect()
+    wait_until(lambda: platform.now() >= START)
 
 
 def test_ctrader_pace_lets_only_so_many_through_in_any_second() -> None:
