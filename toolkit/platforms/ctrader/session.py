@@ -133,6 +133,8 @@ class Session:
             if not self.client.up:
                 self._authorised = False
                 self.client.open()
+                with self._fresh:
+                    self._spots.clear()  # a price from before the loss is no price
             if not self._authorised:
                 self._log_in()
             self._not_before, self._pause, self._connected_before = None, self._first_pause, True
@@ -217,8 +219,6 @@ class Session:
         ).trader
         self._symbols, self._by_id = {}, {}
         self._read_symbols()
-        with self._fresh:
-            self._spots.clear()  # a price from before the loss is no price
         again, self._subscribed = sorted(self._subscribed) or self._time_symbol(), set()
         if again:
             self._subscribe(again)
