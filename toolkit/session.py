@@ -177,7 +177,23 @@ def promote(
     bars: Bars | None = None,
     statistics: Mapping[str, Any] | None = None,
 ) -> VersionRecord:
-    """Store a strategy as a BotVersion; see `toolkit.live.promotion.promote`."""
+    """Store a strategy as a BotVersion, with the sea trial it passed; an equal one is returned, not stored twice.
+
+    Parameters
+    ----------
+    trial
+        The report of its sea trial; a failed one, or one of another strategy, is refused.
+    note
+        Why it is promoted; kept for ever.
+    bot
+        Name of the strategy line; the strategy's own name when left out.
+    guards
+        Those of the trial when left out. They may be tighter, never wider.
+    bars
+        When given, the trial must have been made on exactly these.
+    statistics
+        Figures of the sweep it was chosen from, with the number of sets tried.
+    """
     return _promote(
         default_engine(), strategy, trial=trial, note=note, bot=bot, guards=guards, bars=bars, statistics=statistics
     )
@@ -214,7 +230,7 @@ def restore_version(version: VersionRecord | str) -> VersionRecord:
 
 
 def start(
-    version: VersionRecord,
+    version: VersionRecord | str,
     *,
     account: str,
     symbols: Sequence[str],
@@ -229,6 +245,8 @@ def start(
 
     Parameters
     ----------
+    version
+        What `promote` returned, or its name, ``"EmaCross v3"``.
     account
         Name of an account of yours.
     host
@@ -244,7 +262,7 @@ def start(
     run = live_runs.create_live_run(
         engine,
         engine.principal,
-        version,
+        version if isinstance(version, VersionRecord) else _versions.find_version(engine, engine.principal, version),
         record.account_id,
         symbols=symbols,
         timeframe=timeframe,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 import toolkit as tk
+from tests.plugins import managed_strategies as made
 from tests.plugins.live_support import EmaCross, Sea
 from toolkit import session
-from toolkit.errors import RunError
+from toolkit.errors import BadInput, RunError
 from toolkit.market import Bars
 
 
@@ -46,9 +47,32 @@ def test_from_a_cell_to_a_stopped_run(notebook: Sea, some_bars: Bars) -> None:
     assert run.drift().is_zero and run.intents and run.events
     first = result.trade_records[0]["entry_time"]
     row = int(bars.frame.index.searchsorted(first)) - 1
-    assert "enter" in str(run.explain(bars.frame.index[row].to_pydatetime()))
+    decided = bars.frame.index[row].to_pydatetime()
+    assert "enter" in str(run.explain(decided))
+    assert str(run.explain(f"{decided:%Y-%m-%dT%H:%M}")) == str(run.explain(decided))
+    with pytest.raises(BadInput, match="bar time must be like 2017-03-14T08:00, was 'noon'"):
+        run.explain("noon")
     assert [r.id for r in tk.runs()] == [run.id] and tk.run(str(run.id)[:8]).id == run.id
     assert "STOPPED" in repr(run) and "LiveRun" in run._repr_html_()
+
+
+def test_a_position_closed_in_parts_is_a_row_for_each_part_as_in_the_backtest(notebook: Sea, some_bars: Bars) -> None:
+    """`run.trades` and `bt.trades` have the same rows, and a run is started by the name of its version."""
+    bars = some_bars[:400]
+    account = tk.PaperAccount(currency="USD", balance=10_000, leverage=30)
+    tested = tk.backtest(made.Partials(), bars, account=account).trades
+    assert (tested.exit_reason == "partial").sum() >= 2
+    version = notebook.version(made.Partials(), some_bars)
+    notebook.account()
+    run = tk.start(
+        version.name, account="paper-1", symbols=["EURUSD"], timeframe="H1", feed=tk.Replay(bars), capital=10_000
+    )
+    assert run.wait(120) == "STOPPED"
+    live = run.trades
+    for column in ("side", "exit_reason"):
+        assert list(live[column].astype(str)) == list(tested[column].astype(str)), column
+    for column in ("lots", "entry_price", "exit_price", "profit", "commission", "swap"):
+        assert [float(v) for v in live[column]] == [float(v) for v in tested[column]], column
 
 
 def test_stop_from_the_notebook(notebook: Sea, some_bars: Bars) -> None:

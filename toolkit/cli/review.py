@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolkit.cli.console import AsJson, Home, engine_of, out
 from toolkit.cli.runs import RunId
-from toolkit.errors import BadInput, must_be
 
 if TYPE_CHECKING:
     from toolkit.live.engine import Engine
@@ -23,12 +21,8 @@ def explain(
     home: Home = None,
 ) -> None:
     """Say why a run did what it did on a bar, or why not."""
-    try:
-        moment = datetime.fromisoformat(bar_time)
-    except ValueError as error:
-        raise BadInput(must_be("bar time", "like 2017-03-14T08:00", repr(bar_time), "name a bar's open")) from error
     with engine_of(home) as engine:
-        found = _handle(engine, run_id).explain(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        found = _handle(engine, run_id).explain(bar_time)
     out.print(str(found), markup=False, soft_wrap=True)
 
 

@@ -63,6 +63,8 @@ def show(version: Version, home: Home = None, as_json: AsJson = False) -> None:
         return
     out.print(f"{found!r}", markup=False, soft_wrap=True)
     out.print(StrategySpec.from_json(found.spec_json).describe(), markup=False, soft_wrap=True)
+    guards = {name: limit for name, limit in json.loads(found.guards_json).items() if limit}
+    out.print(f"guards      {guards or 'none'}", markup=False, soft_wrap=True)
     out.print(f"parent      {evidence.get('parent') or 'none'}", markup=False)
     for change in evidence.get("changes", ()):
         out.print(f"  {change}", markup=False, soft_wrap=True)

@@ -107,9 +107,10 @@ def promote(
 
 
 def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | None) -> dict[str, Any]:
-    if trial is None:
+    if not isinstance(trial, Mapping) and not hasattr(trial, "to_dict"):
+        was = "None" if trial is None else type(trial).__name__
         raise PromotionRefused(
-            must_be("trial", "the report of a sea trial", "None", "run tk.sea_trial(strategy, bars, ...) first")
+            must_be("trial", "the report of a sea trial", was, "run tk.sea_trial(strategy, bars, ...) first")
         )
     report: dict[str, Any] = dict(trial) if isinstance(trial, Mapping) else trial.to_dict()
     report = json.loads(json.dumps(report))

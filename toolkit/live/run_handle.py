@@ -11,8 +11,9 @@ from toolkit.errors import RunError
 from toolkit.live import live_runs
 from toolkit.live.engine import Engine
 from toolkit.live.host import RunThread
+from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.review.drift import DriftReport, Model, measure_drift
-from toolkit.live.review.explain import Explanation, explain
+from toolkit.live.review.explain import Explanation, bar_open, explain
 from toolkit.live.stages import advance_stage
 from toolkit.store.queries import ReadSide
 from toolkit.store.records import EventRow, FleetRow, IntentRow, TradeRow
@@ -64,11 +65,13 @@ class LiveRunHandle:
 
     @property
     def trades(self) -> Any:
-        """Closed trades as a DataFrame with the columns of a backtest's."""
+        """Closed trades as a DataFrame with the columns and rows of a backtest's: each part of a position is a row."""
         import pandas as pd
 
-        rows = [t for t in self.trade_rows if t.status == "closed"]
-        return pd.DataFrame([{c: getattr(t, c) for c in _TRADE_COLUMNS} for t in rows], columns=list(_TRADE_COLUMNS))
+        currency = self.summary.currency
+        with self._engine.work(write=False) as work:
+            rows = closed_rows(work.connection, self.id, currency)
+        return pd.DataFrame([{c: row[c] for c in _TRADE_COLUMNS} for row in rows], columns=list(_TRADE_COLUMNS))
 
     @property
     def trade_rows(self) -> list[TradeRow]:
@@ -106,9 +109,16 @@ class LiveRunHandle:
         """Go on after a pause."""
         live_runs.resume_live_run(self._engine, self._engine.principal, self.id)
 
-    def explain(self, bar_time: datetime) -> Explanation:
-        """Return everything known of the bar that opened at ``bar_time``: nodes, decision, intents, answers, why not."""
-        return explain(self._engine, self._engine.principal, self.id, bar_time)
+    def explain(self, bar_time: datetime | str) -> Explanation:
+        """Return everything known of the bar that opened at ``bar_time``: nodes, decision, intents, answers, why not.
+
+        Parameters
+        ----------
+        bar_time
+            With a timezone, or text such as ``"2017-03-14T08:00"``, which is UTC unless it says otherwise.
+        """
+        moment = bar_open(bar_time) if isinstance(bar_time, str) else bar_time
+        return explain(self._engine, self._engine.principal, self.id, moment)
 
     def drift(self) -> DriftReport:
         """Replay the run's version over the bars it saw and return the difference, split by cause."""

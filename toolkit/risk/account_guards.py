@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -63,12 +64,12 @@ class AccountGuards:
         put(self, "max_currency_exposure", _positive("max_currency_exposure", max_currency_exposure))
         if limits.pop("cooldown_bars", 0):
             raise BadInput(must_be("cooldown_bars", "a guard of a run", "set on an account", "an account has no bars"))
-        try:
-            put(self, "entries", Guards(**limits))
-        except TypeError as error:
+        known = sorted({*inspect.signature(Guards).parameters, *_OWN} - {"cooldown_bars"})
+        if unknown := sorted(limits.keys() - set(known)):
             raise BadInput(
-                must_be("account guards", "known limits", ", ".join(sorted(limits)), "see tk.AccountGuards")
-            ) from error
+                must_be("account guards", f"known limits ({', '.join(known)})", ", ".join(unknown), "name it as listed")
+            )
+        put(self, "entries", Guards(**limits))
 
     @property
     def counts_money(self) -> bool:

@@ -53,6 +53,8 @@ def test_no_trial_is_refused(sea: Sea) -> None:
     """Promotion without a report says what to run first."""
     with pytest.raises(PromotionRefused, match=r"tk\.sea_trial"):
         promote(sea.engine, EmaCross(), trial=None)
+    with pytest.raises(PromotionRefused, match="the report of a sea trial, was int"):
+        promote(sea.engine, EmaCross(), trial=1)
 
 
 def test_a_failed_trial_is_refused_and_says_which_check(sea: Sea, some_bars: Bars) -> None:

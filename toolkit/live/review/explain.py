@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from toolkit.clock import from_ns, to_ns, to_utc
-from toolkit.errors import NotFound
+from toolkit.errors import BadInput, NotFound, must_be
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.seen_bars import seen_bars
@@ -91,6 +91,15 @@ class Explanation:
         why = "".join(f"<li>{html.escape(line)}</li>" for line in self.why)
         said = html.escape(", ".join(self.decision) or "no decision")
         return f"<h4>{self.bar_time.isoformat()}: {said}</h4><table>{nodes}</table><ul>{why}</ul>"
+
+
+def bar_open(text: str) -> datetime:
+    """Return the open of a bar that a person wrote, e.g. ``2017-03-14T08:00``; UTC unless it says otherwise."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(must_be("bar time", "like 2017-03-14T08:00", repr(text), "name a bar's open")) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: datetime) -> Explanation:

@@ -171,3 +171,5 @@ def test_unknown_limits_are_refused() -> None:
     """A limit that this toolkit does not know is never dropped in silence."""
     with pytest.raises(BadInput, match="known limits"):
         tk.AccountGuards.from_facts({"moon_phase": 3})
+    with pytest.raises(BadInput, match=r"was moon_phase: name it"):
+        tk.AccountGuards(daily_loss_percent=3, moon_phase=3)
