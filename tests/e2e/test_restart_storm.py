@@ -10,8 +10,9 @@ from tests.e2e.restart_storm import storm
 
 
 @pytest.mark.timeout(600)
-def test_restart_storm_leaves_nothing_unexplained(tmp_path: Path) -> None:
-    """Killed with open positions, partial fills and late acceptances: no order doubled, book and balance are our trades'."""
+def test_restart_storm_ends_as_the_unbroken_run(tmp_path: Path) -> None:
+    """Killed with open positions, partial fills and late acceptances: the same trades, intents and balance, all explained."""
     result = storm(tmp_path, kills=8, seed=7, rows=350)
     assert result.wrong == []
+    assert result.equal == result.replays
     assert result.kills == 8 and result.trades > 5 and result.unknown > 0

@@ -148,6 +148,8 @@ def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], li
         if any(state == "UNKNOWN" for _, _, state in waiting):
             desk.service.reconcile()
             waiting = unsettled_intents(engine, run.live_run_id)
+            if any(state in UNDER_WAY for _, _, state in waiting):
+                return Progress(run.status, waiting="delivery")  # an exit was planned again: it goes before any bar
         unknown = any(state == "UNKNOWN" for _, _, state in waiting)
     if hot.program.data is None:
         return step_platform(engine, desk, run, hot, limit=limit, unknown=unknown)

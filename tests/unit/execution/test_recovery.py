@@ -251,6 +251,34 @@ def test_an_unknown_close_whose_position_is_gone_was_carried_out(desk):
         assert work.trade_of_position(desk.account_id, position).status == "closed"
 
 
+@pytest.mark.parametrize(
+    ("action", "asked", "filled", "state"),
+    [
+        (Action.CLOSE_POSITION, {}, "0.02", IntentState.PARTIAL),
+        (Action.REDUCE_POSITION, {"remaining_lots": Decimal("0.01")}, "0.02", IntentState.PARTIAL),
+        (Action.REDUCE_POSITION, {"remaining_lots": Decimal("0.01")}, None, IntentState.FILLED),
+    ],
+)
+def test_an_exit_found_by_its_deal_is_as_far_as_the_deal_went(desk, action, asked, filled, state):
+    """A part of the way is PARTIAL, with the volume and price of its deals, as the platform's own answer would have said."""
+    _, position = desk.opened()
+    intent = desk.exit(action, position, **asked)
+    held = desk.platform.positions[position].lots
+
+    def in_part_and_silent(command):
+        lots = command.lots if filled is None else Decimal(filled)
+        desk.platform.close_out(position, lots, command.reason, command.tag.text)
+        return UNKNOWN
+
+    desk.platform.script = [in_part_and_silent]
+    assert desk.service.execute(intent.intent_id).state is IntentState.UNKNOWN
+    desk.platform.tick(1)
+    desk.service.reconcile()
+    after = state_of(desk, intent)
+    gone = held - desk.platform.positions[position].lots
+    assert (after.state, after.filled_lots, after.average_price) == (state, gone, desk.platform.deals[-1].price)
+
+
 def test_an_unknown_close_is_planned_again_once_a_read_shows_the_position(desk):
     """An exit names its target: unmet after a complete read and a wait, it is sent again; an entry never is."""
     _, position = desk.opened()

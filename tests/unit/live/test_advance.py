@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -28,7 +29,7 @@ from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.store.accounts import Accounts
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import EquityMark, ExecutionIntent, RunEvent
+from toolkit.store.models import EquityMark, ExecutionIntent, Order, RunEvent
 from toolkit.store.runs import RunRecord
 
 
@@ -421,6 +422,37 @@ def test_an_answer_that_was_lost_is_found_again(make_sea: Callable[..., Sea], so
     assert run.status == "STOPPED", run.last_error
     assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
     assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
+
+
+@pytest.mark.parametrize("seconds", [600, 9 * 3600])
+def test_the_size_of_a_step_does_not_matter_while_an_answer_is_unknown(
+    make_sea: Callable[..., Sea], some_bars: Bars, seconds: int
+) -> None:
+    """A decision is refused while an entry is UNKNOWN at its own bar, not because it was so where the step began."""
+    script = Fault(FaultKind.LATE_ACCEPTANCE, on="open", at=1, times=3, seconds=seconds)
+    made = []
+    for name, limit in (("whole", 1_000), ("bar-by-bar", 1)):
+        sea = faulty_sea(lambda name=name, **given: make_sea(name, **given), script)
+        run = sea.run(sea.version(RsiReversal(), some_bars), sea.account(leverage=500), some_bars[:120])
+        while not advance(sea.engine, run.live_run_id, run.account_id, limit=limit).ended:
+            pass
+        made.append((sea.trades(run), entry_states(sea)))
+    assert len(made[0][0]) >= 4
+    assert made[0] == made[1]
+
+
+def test_an_exit_planned_again_goes_before_the_next_bar(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """An exit that never arrived is sent again at the first bar where that is proved, not one decision later."""
+    sea = faulty_sea(make_sea, Fault(FaultKind.COMMAND_LOST, on="close", at=1))
+    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:300])
+    while not advance(sea.engine, run.live_run_id, run.account_id, limit=1).ended:
+        pass
+    with sea.engine.work(write=False) as work:
+        again = select(Order.intent_id).where(Order.action == "CLOSE_POSITION", Order.attempt == 2)
+        sends = select(Order.sent_at).where(Order.intent_id.in_(again)).order_by(Order.attempt)
+        first, second = work.connection.execute(sends).scalars()
+    assert len(events(sea, "exit_replanned")) == 1
+    assert second - first == timedelta(hours=1)
 
 
 def test_a_second_process_is_refused_and_the_run_goes_on(make_sea: Callable[..., Sea], some_bars: Bars) -> None:

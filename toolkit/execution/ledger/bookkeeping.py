@@ -81,9 +81,9 @@ def add_up(deals: Iterable[PlatformDeal]) -> PositionTotals | None:
         lots=lots,
         open_lots=max(lots - gone, ZERO),
         entry_time=opened[0].at,
-        entry_price=_average(opened),
+        entry_price=average_price(opened),
         exit_time=None if last is None else last.at,
-        exit_price=_average(closed) if closed else None,
+        exit_price=average_price(closed) if closed else None,
         exit_reason="" if last is None else last.reason,
         profit=sum((d.profit for d in ordered), ZERO),
         commission=sum((d.commission for d in ordered), ZERO),
@@ -91,7 +91,8 @@ def add_up(deals: Iterable[PlatformDeal]) -> PositionTotals | None:
     )
 
 
-def _average(deals: Sequence[PlatformDeal]) -> Decimal:
+def average_price(deals: Sequence[PlatformDeal]) -> Decimal:
+    """Return the price of several deals, weighted by volume."""
     if len(deals) == 1 or len({d.price for d in deals}) == 1:
         return deals[0].price
     lots = sum((d.lots for d in deals), ZERO)

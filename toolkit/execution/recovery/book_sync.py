@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 from toolkit.errors import LostRace, NotFound
 from toolkit.execution.intents import IntentState
-from toolkit.execution.ledger.bookkeeping import TradeChange, book_deals
-from toolkit.execution.ledger.records import IntentRecord, TradeRecord
+from toolkit.execution.ledger.bookkeeping import TradeChange, average_price, book_deals, deal_from_json
+from toolkit.execution.ledger.records import ZERO, IntentRecord, TradeRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.ports import Book, DealsInOrder, PlatformDeal
+from toolkit.execution.request import CloseRequest, ReduceRequest, request_from_json
 from toolkit.execution.sending.context import ServiceContext
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -150,15 +151,29 @@ class BookSync:
         return True
 
     def _exit_seen(self, work: Transaction, intent: IntentRecord, now: datetime) -> None:
+        """Bring an exit whose answer we do not have to what its deals prove: its target, or a part of the way there."""
         c = self._c
+        request = request_from_json(intent.action.value, intent.payload_json)
+        if not isinstance(request, CloseRequest | ReduceRequest):
+            return  # nothing else makes deals
+        left = request.remaining_lots if isinstance(request, ReduceRequest) else ZERO
+        trade = work.trade_of_position(c.account_id, request.position_id)
+        known = [deal_from_json(body) for body in work.deal_bodies(c.account_id, request.position_id)]
+        deals = [d for d in known if d.tag_text == intent.client_tag or (d.magic and d.magic == intent.magic)]
+        if not deals:
+            return  # its target decides, once the book was read
         after = move(
             work,
             intent,
-            IntentState.FILLED,
+            IntentState.PARTIAL if trade is not None and trade.open_lots > left else IntentState.FILLED,
             actor=c.worker,
             now=now,
             detail="its deal was found at the platform",
             new_token=True,
+            position_id=request.position_id,
+            order_id=deals[-1].order_id or intent.order_id,
+            filled_lots=sum((d.lots for d in deals), ZERO),
+            average_price=average_price(deals),
             unknown_since=None,
         )
-        c.tell(work, after, "intent_resolved", "the exit was carried out", "info", None, now)
+        c.tell(work, after, "intent_resolved", f"the exit was carried out: {after.state.value}", "info", None, now)

@@ -44,7 +44,8 @@ def step_replay(
     barrier_ns
         How far the other runs of the account let the clock move; None when there are none.
     unknown
-        One of the run's intents is UNKNOWN: exits only.
+        One of the run's intents is UNKNOWN where the clock stands now: exits only. It is looked at again wherever the
+        clock has moved to, so what a decision sees does not depend on where the step before it began.
     """
     data = hot.program.data
     if data is None:
@@ -61,11 +62,13 @@ def step_replay(
     taken = 0  # bars committed on the way
     last_row = len(data.ts) - 1
     while True:
-        decision, target = _next_decision(hot, data, positions, step, limit - taken, last_row)
+        decision, target = _next_decision(hot, data, positions, step, limit - taken, last_row, unknown)
         reach = target if barrier_ns is None else min(barrier_ns, target)
         if managed:
             hot.state = replace(hot.state, managed=before_move(hot.state.managed, positions))
-        if (managed or step.signals) and reach > hot.state.clock_ns and venue.first_touch(from_ns(reach)) is not None:
+        begun = hot.state.clock_ns
+        keep = managed or unknown or bool(step.signals)
+        if keep and reach > begun and venue.first_touch(from_ns(reach)) is not None:
             # What was decided on the way here must not be decided again once the venue has moved on: keep it first.
             hot.state = replace(hot.state, ready_ns=target, due=decision)
             run = commit_step(engine, run, hot, positions, step)
@@ -89,6 +92,11 @@ def step_replay(
                 commit_step(engine, run, hot, positions, step)
                 return Progress(run.status, taken + step.bars)
             continue
+        if unknown and target > begun:
+            # The order may have been accepted or refused on the way: the next step asks here, then carries this out.
+            hot.state = replace(hot.state, due=decision)
+            commit_step(engine, run, hot, positions, step)
+            return Progress(run.status, taken + step.bars)
         step.signals += decision.code != 0
         if managed:
             step.orders = _managed(engine, desk, run, hot, data, positions, decision, unknown)
@@ -161,7 +169,7 @@ def _catch_up(desk: Desk, venue: ReplayVenue, hot: Hot) -> None:
 
 
 def _next_decision(
-    hot: Hot, data: ReplayData, positions: Positions, step: Step, limit: int, last_row: int
+    hot: Hot, data: ReplayData, positions: Positions, step: Step, limit: int, last_row: int, unknown: bool
 ) -> tuple[Waiting | None, int]:
     """Return the next decision that can matter and the moment to which the clock may move for it."""
     state = hot.state
@@ -174,9 +182,11 @@ def _next_decision(
     if held is not None:
         # The entry bits stay: a stop on the way may have made the run flat by then.
         matters |= _EXIT_LONG if held.side.sign > 0 else _EXIT_SHORT
+    if unknown:
+        matters |= _EXIT_LONG | _EXIT_SHORT  # a position may come of it on the way
     managed = hot.program.managed
-    # While a managed position or a pending order lives, every bar may change something.
-    every = managed and (held is not None or bool(state.managed.get("until")))
+    # While a managed position or a pending order lives, or may, every bar may change something.
+    every = managed and (unknown or held is not None or bool(state.managed.get("until")))
     rows, take = data.rows, hot.driver.step
     row = hot.next_row
     stop = min(last_row, row + max(1, limit - step.bars))
