@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from toolkit.cli.console import engine_of, out, settings_for
-from toolkit.errors import BadInput, ToolkitError, must_be
+from toolkit.errors import BadInput, Forbidden, ToolkitError, must_be
 from toolkit.platforms.findings import Finding
 from toolkit.settings import Settings
 from toolkit.store.accounts import AccountRecord
@@ -39,7 +39,8 @@ def check_account(
     settings = settings_for(home)
     if account is None and platform != "metatrader5":
         raise BadInput(must_be("--account", "the name of an account", "missing", "see `seatrial account list`"))
-    record = demo_account_of_environment() if account is None else _stored(home, account, platform)
+    acting = trade_minimum
+    record = demo_account_of_environment() if account is None else _stored(home, account, platform, acting=acting)
     found = look_over(settings, record, tuple(symbols))
     if trade_minimum:
         if any(f.level == "fail" for f in found):
@@ -50,11 +51,13 @@ def check_account(
     return all(f.level != "fail" for f in found)
 
 
-def _stored(home: Path | None, name: str, platform: str) -> AccountRecord:
-    from toolkit.store.accounts import Accounts
+def _stored(home: Path | None, name: str, platform: str, *, acting: bool) -> AccountRecord:
+    from toolkit.store.accounts import Accounts, may_act
 
     with engine_of(home) as engine, engine.work(write=False) as work:
         record = Accounts(work.connection, engine.principal).find(name)
+        if acting and not may_act(work.connection, engine.principal, record.account_id):
+            raise Forbidden(f"{engine.principal.name} may not act on account {name}: ask its owner for a grant")
     if record.platform != platform:
         raise BadInput(must_be("account", f"on {platform}", f"{name} on {record.platform}", "name another account"))
     return record

@@ -12,12 +12,14 @@ from uuid import UUID
 
 from toolkit.clock import from_ns
 from toolkit.errors import (
+    ConversionRateMissing,
     Forbidden,
     GatewayError,
     LeaseLost,
     LostRace,
     NotFound,
     PlatformError,
+    QuoteError,
     StoreError,
     ToolkitError,
 )
@@ -90,6 +92,11 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except LeaseLost as error:
         forget(engine, live_run_id)
         return Progress(run.status, waiting=f"account: {error}")
+    except (QuoteError, ConversionRateMissing) as error:
+        # a price that is not there now is no fault of the run: its exits must not end with it
+        forget(engine, live_run_id)
+        tell_once(engine, run, "retrying", str(error))
+        return Progress(run.status, waiting=f"retry: {error}")
     except (PlatformError, StoreError, GatewayError) as error:
         # an intent that a message broker did not take is in the outbox, and goes out when the broker is back
         forget(engine, live_run_id)

@@ -25,6 +25,7 @@ _LOOK_SECONDS = 60.0
 #: Steps that send nothing share a commit, at most this many.
 _BATCH = 100
 #: A run that moved on is advanced again in the same round, so that catch-up and replays do not wait for the next one.
+_AGAIN_SECONDS = 60.0  # after a refusal that may be mended outside: an account logged out, a terminal on another login
 _TURNS = 50
 
 
@@ -55,7 +56,7 @@ class Fleet:
     engine: Engine
     hosts: Sequence[str] = ("none",)
     _looked: dict[UUID, float] = field(default_factory=dict)
-    _refused: set[UUID] = field(default_factory=set)
+    _refused: dict[UUID, float] = field(default_factory=dict)  # until when an account is left alone
 
     def round(self) -> RoundReport:
         """Look at every run once and advance those that have something to do."""
@@ -66,7 +67,7 @@ class Fleet:
         advanced = bars = orders = 0
         with one_round() as current:
             for head in heads:
-                if head.account_id in self._refused:
+                if self._refused.get(head.account_id, -1e9) > engine.clock.monotonic():
                     continue
                 try:
                     if not self._has_work(head):
@@ -84,7 +85,7 @@ class Fleet:
                         self._commit(current)
                 except (PlatformError, RunError) as error:
                     if not error.retryable:
-                        self._refused.add(head.account_id)
+                        self._refused[head.account_id] = engine.clock.monotonic() + _AGAIN_SECONDS
                     _LOG.warning("account_left_out", account=str(head.account_id), error=str(error))
             self._commit(current)
         if idle:

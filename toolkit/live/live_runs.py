@@ -151,8 +151,12 @@ def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) 
     ------
     RunError
         When the platform's contract facts differ from the version's, naming each difference; when a netting account already
-        has a run on the symbol; when the replay begins before the paper venue's clock; when the run has already ended.
+        has a run on the symbol; when the replay begins before the paper venue's clock; when the run has already ended, or
+        its version was retired.
+    Forbidden
+        When this principal may see the run but not act on its account; audited.
     """
+    _must_act_audited(engine, principal, live_run_id)
     with engine.work(principal, write=False) as work:
         run = Runs(work.connection, principal).get(live_run_id)
         version = Versions(work.connection, principal).get(run.bot_version_id)
@@ -179,6 +183,11 @@ def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) 
         # the platform session belongs to a worker, which compares account and facts before the first step
         hedging = account.settings.get("paper", {}).get("mode", "hedging") != "netting"
     with engine.work(principal) as work:
+        principal_must_act(work.connection, principal, run)
+        if Versions(work.connection, principal).get(run.bot_version_id).retired_at is not None:
+            raise RunError(
+                must_be(f"version {version.bot} v{version.number}", "in use", "retired", "use another version")
+            )
         if not hedging:
             others = [
                 r
@@ -384,6 +393,19 @@ def _change_status(
             work.commit()
         return get_run(engine, principal, live_run_id)
     raise RunError(f"run {live_run_id} kept changing while it was to be changed to another status: try again")
+
+
+def _must_act_audited(engine: Engine, principal: Principal, live_run_id: UUID) -> None:
+    """Refuse a principal that may not act on a run's account, and keep that it was tried."""
+    with engine.work(principal, write=False) as work:
+        run = Runs(work.connection, principal).get(live_run_id)
+        allowed = may_act(work.connection, principal, run.account_id)
+    if allowed:
+        return
+    with engine.work(principal) as work:
+        audit.append(work.connection, engine.now(), principal, "run.refused", str(live_run_id), "start without a grant")
+        work.commit()
+    raise Forbidden(f"{principal.name} may not act on account {run.account_id}: ask its owner for a grant")
 
 
 def principal_must_act(connection: Any, principal: Principal, run: RunRecord) -> None:

@@ -12,8 +12,10 @@ from tests.plugins.live_support import EmaCross, Sea
 from toolkit.errors import BadInput, Forbidden, NotFound, RunError
 from toolkit.live import live_runs
 from toolkit.live.feed import Replay
+from toolkit.live.operate.users import add_user
+from toolkit.live.versions import retire_version
 from toolkit.market import Bars
-from toolkit.store.accounts import ensure_user
+from toolkit.store.accounts import Accounts, ensure_user
 from toolkit.store.models import Audit, Bot, LiveRun
 
 
@@ -126,6 +128,34 @@ def test_an_ended_run_is_not_started_again(sea: Sea, some_bars: Bars) -> None:
     run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars, start=False)
     live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id)
     with pytest.raises(RunError, match="must be CREATED, was STOPPED"):
+        live_runs.start_bot_live_run(sea.engine, sea.engine.principal, run.live_run_id)
+
+
+@pytest.mark.parametrize(("role", "granted"), [("viewer", True), ("admin", False)])
+def test_ownership_who_may_only_look_starts_no_run(sea: Sea, some_bars: Bars, role: str, granted: bool) -> None:
+    """A granted viewer and an admin without a grant see the run; starting it is refused, and the attempt stays on record."""
+    account = sea.account()
+    run = sea.run(sea.version(EmaCross(), some_bars), account, some_bars, start=False)
+    onlooker = add_user(sea.engine, sea.engine.principal, "vera", role)
+    if granted:
+        with sea.engine.work() as work:
+            Accounts(work.connection, sea.engine.principal).grant(account.account_id, onlooker, sea.engine.now())
+            work.commit()
+    assert live_runs.get_run(sea.engine, onlooker, run.live_run_id).status == "CREATED"
+    with pytest.raises(Forbidden, match="may not act on account"):
+        live_runs.start_bot_live_run(sea.engine, onlooker, run.live_run_id)
+    assert live_runs.get_run(sea.engine, onlooker, run.live_run_id).status == "CREATED"
+    with sea.engine.work(write=False) as work:
+        tried = work.connection.execute(select(Audit.action, Audit.subject).where(Audit.action == "run.refused")).all()
+    assert (("run.refused", str(run.live_run_id))) in [tuple(row) for row in tried]
+
+
+def test_a_run_made_before_its_version_was_retired_is_not_started(sea: Sea, some_bars: Bars) -> None:
+    """Retiring promises that no new run begins, however early its row was made."""
+    version = sea.version(EmaCross(), some_bars)
+    run = sea.run(version, sea.account(), some_bars, start=False)
+    retire_version(sea.engine, sea.engine.principal, version, reason="superseded")
+    with pytest.raises(RunError, match="retired"):
         live_runs.start_bot_live_run(sea.engine, sea.engine.principal, run.live_run_id)
 
 

@@ -192,7 +192,7 @@ class WatchThread:
                 if clock.monotonic() - beaten >= settings.heartbeat_seconds:
                     beaten = clock.monotonic()
                     self._watchdog.beat()
-            except (ToolkitError, OSError) as error:
-                _LOG.warning("watch_retry", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the one who raises alarms must outlive whatever it looks at
+                _LOG.warning("watch_retry", error=str(error), error_class=type(error).__name__)
             if ended:
                 return

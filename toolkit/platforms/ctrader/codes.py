@@ -72,6 +72,10 @@ _ALREADY_FOR_EXITS = frozenset({"POSITION_NOT_FOUND", "POSITION_NOT_OPEN", "ORDE
 TOKEN_ENDED = frozenset({"CH_ACCESS_TOKEN_INVALID", "OA_AUTH_TOKEN_EXPIRED"})
 #: The session must be authorised again before anything else.
 NOT_AUTHORISED = frozenset({"ACCOUNT_NOT_AUTHORIZED", "CH_CLIENT_NOT_AUTHENTICATED"}) | TOKEN_ENDED
+#: Application, token or account are not what the row says; anything else at a login is a server that is not ready.
+CREDENTIALS = TOKEN_ENDED | frozenset(
+    {"CH_CLIENT_AUTH_FAILURE", "CH_OA_CLIENT_NOT_FOUND", "CH_CTID_TRADER_ACCOUNT_NOT_FOUND", "INVALID_REQUEST"}
+)
 #: A read may be repeated after a pause.
 TOO_OFTEN = frozenset({"REQUEST_FREQUENCY_EXCEEDED", "BLOCKED_PAYLOAD_TYPE"})
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from toolkit.errors import ReadFailed
 from toolkit.execution.ports import History, PlatformDeal
 from toolkit.platforms.ctrader import codes, convert
 from toolkit.platforms.ctrader.desk import Asked
@@ -91,40 +92,50 @@ class Past:
         self._ended[order.orderId] = order
 
     def _deals(self, begin: int, end: int) -> Iterator[pb.ProtoOADeal]:
-        s = self._session
-        seen: set[int] = set()
         for start, stop in _weeks(begin, end):
-            while True:
-                page = s.ask(
-                    pb.ProtoOADealListReq(
-                        ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop, maxRows=_PAGE
-                    ),
-                    pb.ProtoOADealListRes,
-                )
-                fresh = [d for d in page.deal if d.dealId not in seen]
-                seen.update(d.dealId for d in fresh)
-                yield from sorted(
-                    (d for d in fresh if d.dealStatus in _MADE), key=lambda d: (d.executionTimestamp, d.dealId)
-                )
-                if not page.hasMore or not fresh:
-                    break
-                start = max(d.executionTimestamp for d in fresh)
+            found = [d for d in self._deals_within(start, stop) if d.dealStatus in _MADE]
+            yield from sorted(found, key=lambda d: (d.executionTimestamp, d.dealId))
+
+    def _deals_within(self, start: int, stop: int) -> list[pb.ProtoOADeal]:
+        s = self._session
+        page = s.ask(
+            pb.ProtoOADealListReq(
+                ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop, maxRows=_PAGE
+            ),
+            pb.ProtoOADealListRes,
+        )
+        if not page.hasMore:
+            return list(page.deal)
+        middle = _middle(start, stop)
+        return self._deals_within(start, middle) + self._deals_within(middle + 1, stop)
 
     def _orders(self, begin: int, end: int) -> Iterator[pb.ProtoOAOrder]:
-        s = self._session
-        seen: set[int] = set()
         for start, stop in _weeks(begin, end):
-            while True:
-                page = s.ask(
-                    pb.ProtoOAOrderListReq(ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop),
-                    pb.ProtoOAOrderListRes,
-                )
-                fresh = [o for o in page.order if o.orderId not in seen]
-                seen.update(o.orderId for o in fresh)
-                yield from fresh
-                if not page.hasMore or not fresh:
-                    break
-                start = max(o.utcLastUpdateTimestamp for o in fresh)
+            yield from self._orders_within(start, stop)
+
+    def _orders_within(self, start: int, stop: int) -> list[pb.ProtoOAOrder]:
+        s = self._session
+        page = s.ask(
+            pb.ProtoOAOrderListReq(ctidTraderAccountId=s.account_id, fromTimestamp=start, toTimestamp=stop),
+            pb.ProtoOAOrderListRes,
+        )
+        if not page.hasMore:
+            return list(page.order)
+        middle = _middle(start, stop)
+        return self._orders_within(start, middle) + self._orders_within(middle + 1, stop)
+
+
+def _middle(start: int, stop: int) -> int:
+    """Return where a span that is too full is cut: nothing is assumed of the order within a page.
+
+    Raises
+    ------
+    ReadFailed
+        When a single millisecond holds more than a page.
+    """
+    if stop <= start:
+        raise ReadFailed(f"the history at {start} ms has more rows than the server sends: it cannot be read completely")
+    return (start + stop) // 2
 
 
 def _weeks(begin: int, end: int) -> Iterator[tuple[int, int]]:

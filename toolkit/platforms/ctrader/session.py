@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from toolkit.clock import SYSTEM, Clock
 from toolkit.errors import (
+    PlatformError,
     PlatformUnavailable,
     QuoteError,
     ReadFailed,
@@ -136,7 +137,10 @@ class Session:
                 with self._fresh:
                     self._spots.clear()  # a price from before the loss is no price
             if not self._authorised:
-                self._log_in()
+                try:
+                    self._log_in()
+                except ApiError as e:
+                    raise _not_let_in(e, f"account {self._login}") from e
             self._not_before, self._pause, self._connected_before = None, self._first_pause, True
 
     def _log_in(self) -> None:
@@ -149,14 +153,14 @@ class Session:
             )
         except ApiError as e:
             if e.code != "CH_CLIENT_ALREADY_AUTHENTICATED":
-                raise WrongAccount(f"the application was refused: {e.code}; check client_id and client_secret") from e
+                raise _not_let_in(e, "the application (check client_id and client_secret)") from e
         if kept.expires_at and datetime.fromisoformat(kept.expires_at) <= self._utc.now() + timedelta(minutes=5):
             kept = self._renew(kept)
         try:
             self._authorise(kept)
         except ApiError as e:
             if e.code not in codes.TOKEN_ENDED:
-                raise WrongAccount(f"account {self._login} was refused: {e}") from e
+                raise
             self._authorise(self._renew(kept))
         self._read_account()
         self._authorised = True  # only now: a session that knows no symbols is not ready
@@ -202,7 +206,7 @@ class Session:
                     pb.ProtoOARefreshTokenReq(refreshToken=kept.refresh_token), pb.ProtoOARefreshTokenRes
                 )
             except ApiError as e:
-                raise WrongAccount(f"the tokens were not renewed ({e.code}): grant access again") from e
+                raise _not_let_in(e, "the refresh token (grant access again)") from e
             ends = (self._utc.now() + timedelta(seconds=int(new.expiresIn))).isoformat()
             kept = replace(kept, access_token=new.accessToken, refresh_token=new.refreshToken, expires_at=ends)
             self._store.save(kept)
@@ -264,7 +268,7 @@ class Session:
                 )
             try:
                 self.connect()
-            except PlatformUnavailable:
+            except PlatformError:
                 self._pause = min(30.0, 2 * self._pause)
                 self._not_before = SYSTEM.monotonic() + self._pause
                 raise
@@ -372,8 +376,7 @@ class Session:
             if not there:
                 raise QuoteError(must_be(f"quote of {of.name}", "known", "none yet", "wait for a tick"))
             bid, ask, at = self._spots[of.symbol_id]
-        when = convert.moment(at) if at else self._utc.now()
-        return Quote(convert.spot(bid, of.facts), convert.spot(ask, of.facts), when)
+        return Quote(convert.spot(bid, of.facts), convert.spot(ask, of.facts), convert.moment(at))
 
     def _complete(self, number: int) -> bool:
         spot = self._spots.get(number)
@@ -396,11 +399,13 @@ class Session:
         """Take what nobody asked for; runs in the line's thread."""
         if isinstance(message, pb.ProtoOASpotEvent):
             with self._fresh:
-                bid, ask, at = self._spots.get(message.symbolId, (0, 0, 0))
+                bid, ask, _ = self._spots.get(message.symbolId, (0, 0, 0))
                 if message.timestamp:
                     self.server_now.saw(convert.moment(message.timestamp))
                 # an event carries only the side that moved
-                self._spots[message.symbolId] = (message.bid or bid, message.ask or ask, message.timestamp or at)
+                # without a stamp of the server's the price is as old as its arrival, not as its reading
+                at = message.timestamp or convert.stamp(self._utc.now())
+                self._spots[message.symbolId] = (message.bid or bid, message.ask or ask, at)
                 self._fresh.notify_all()
         elif isinstance(message, pb.ProtoOAAccountsTokenInvalidatedEvent | pb.ProtoOAAccountDisconnectEvent):
             log.warning("the server ended the account's authorisation: %s", type(message).__name__)
@@ -427,3 +432,10 @@ class Session:
     def asset_name(self, number: int) -> str:
         """Return the name of an asset."""
         return self._assets[number]
+
+
+def _not_let_in(error: ApiError, what: str) -> PlatformError:
+    """Return what a refusal at the login means: wrong credentials for good, or a server that is not ready now."""
+    if error.code in codes.CREDENTIALS:
+        return WrongAccount(f"{what} was refused: {error.code}")
+    return PlatformUnavailable(f"{what} could not be logged in now: {error.code}")

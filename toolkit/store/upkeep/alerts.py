@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from toolkit.execution.principal import Principal
 from toolkit.store.models import AlertState
@@ -42,10 +43,14 @@ def put_alert(
     """Note that a cause is there now."""
     fields = {"level": level, "title": title[:200], "body": body, "last_at": at, "cleared_at": None}
     changed = connection.execute(update(_ALERTS).where(_ALERTS.c.key == key).values(**fields))
-    if changed.rowcount == 0:
-        connection.execute(
-            insert(_ALERTS).values(key=key, account_id=account_id, first_at=at, told_at=None, told_count=0, **fields)
-        )
+    if changed.rowcount:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(_ALERTS).values(
+        key=key, account_id=account_id, first_at=at, told_at=None, told_count=0, **fields
+    )
+    # another process may have noted the same cause since the line above
+    connection.execute(new.on_conflict_do_update(index_elements=["key"], set_=fields))
 
 
 def claim_alert(connection: Connection, key: str, at: datetime, repeat: timedelta) -> bool:

@@ -18,6 +18,7 @@ from toolkit.execution.ports import ClosePosition, ModifyProtection, Outcome
 from toolkit.platforms.ctrader.client import Pace
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.tokens import Credentials, FileCredentials, store_of
+from toolkit.platforms.simulated.journal import Journal as VenueJournal
 
 
 def wait_until(there: Any, seconds: float = 10.0) -> None:
@@ -252,3 +253,52 @@ def test_ctrader_session_ends_its_thread(desk: Desk) -> None:
     platform.close()
     platform.close()
     wait_until(lambda: threading.active_count() == before)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["CH_SERVER_NOT_REACHABLE", "SERVER_IS_UNDER_MAINTENANCE", "REQUEST_FREQUENCY_EXCEEDED", "TIMEOUT_ERROR"],
+)
+@pytest.mark.parametrize("request_", [pb.ProtoOAApplicationAuthReq, pb.ProtoOAAccountAuthReq, pb.ProtoOATraderReq])
+def test_ctrader_server_that_is_not_ready_at_login_is_unavailable_not_wrong(
+    desk: Desk, request_: Any, code: str
+) -> None:
+    """Maintenance ends no run: the login is tried again after a pause, and then comes through."""
+    platform = desk.session()
+    desk.server.plan.add(request_, code)
+    with pytest.raises(PlatformUnavailable, match=code):
+        platform.connect()
+    platform.connect()
+    assert platform.book().positions == ()
+
+
+def test_ctrader_session_pauses_after_a_refused_login(desk: Desk) -> None:
+    """A login that fails while coming back is not repeated at once."""
+    platform = desk.session()
+    platform.connect()
+    desk.server.cut()
+    wait_until(lambda: not platform.session.client.up)
+    desk.server.plan.add(pb.ProtoOAApplicationAuthReq, "SERVER_IS_UNDER_MAINTENANCE")
+    for match in ("opened again", "SERVER_IS_UNDER_MAINTENANCE", "opened again"):
+        with pytest.raises(PlatformUnavailable, match=match):
+            platform.book()
+        SYSTEM.sleep(0.25 if match == "opened again" else 0.0)
+
+
+def test_ctrader_history_is_complete_whatever_the_order_of_a_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends two rows a page, newest first, is still read to the last deal."""
+    platform = desk.session()
+    platform.connect()
+    for k in range(5):
+        platform.send(buy())
+        desk.move(f"1.1000{k}", f"1.1001{k}")
+    real = VenueJournal.deals
+
+    def newest_first(self: Any, since: int, until: int) -> Any:
+        return real(self, since, until)[::-1]
+
+    monkeypatch.setattr(VenueJournal, "deals", newest_first)
+    monkeypatch.setattr("toolkit.platforms.ctrader.history._PAGE", 2)
+    found = platform.history(START - timedelta(days=1), platform.now() + timedelta(minutes=1)).deals
+    assert len(found) == 5
+    assert [d.at for d in found] == sorted(d.at for d in found)
