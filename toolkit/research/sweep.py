@@ -98,7 +98,7 @@ def sweep(
             complete = run_job(job, threads, tick, out)
         else:
             raise BadInput(must_be("engine", "'local' or 'dask'", repr(engine), "leave it out for this machine"))
-    return _result(spec, setup, axes, sets, out, complete, sampled=samples is not None)
+    return _result(spec, setup, axes, _whole(spec, axes, sets), out, complete, sampled=samples is not None)
 
 
 def guided_search(
@@ -141,7 +141,7 @@ def guided_search(
     direction: Literal["maximize", "minimize"] = "maximize" if HIGHER_IS_BETTER(metric) else "minimize"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
-    tried: dict[tuple[Any, ...], tuple[tuple[int, Mapping[str, Any]], Outcome, float]] = {}
+    tried: dict[tuple[Any, ...], tuple[dict[str, Any], Outcome, float]] = {}
     complete = True
     with _bar(trials, progress) as tick:
         try:
@@ -151,8 +151,9 @@ def guided_search(
                 if chosen not in tried:
                     specs, sets = _sets(spec, {name: [v] for name, v in zip(axes, chosen, strict=True)}, None, 0)
                     one = run_sets(Job(setup, specs, sets), [0])
-                    row = _result(spec, setup, axes, sets, one, True, sampled=True).results.iloc[0]
-                    tried[chosen] = (sets[0], one, float(row[metric]))
+                    values = dict(zip(axes, chosen, strict=True))
+                    row = SweepResult(spec, setup, axes, [values], one, complete=True, sampled=True).results.iloc[0]
+                    tried[chosen] = (values, one, float(row[metric]))
                 study.tell(trial, tried[chosen][2] if np.isfinite(tried[chosen][2]) else None,
                            state=None if np.isfinite(tried[chosen][2]) else optuna.trial.TrialState.FAIL)  # fmt: skip
                 tick(1)
@@ -162,7 +163,7 @@ def guided_search(
     out = Outcome(len(found), len(setup.prices.day_last))
     for row_number, (_, one, _) in enumerate(found):
         out.copy_from(one, [row_number])
-    return _result(spec, setup, axes, [s for s, _, _ in found], out, complete, sampled=True)
+    return _result(spec, setup, axes, [values for values, _, _ in found], out, complete, sampled=True)
 
 
 def _axes(spec: StrategySpec, grid: Grid) -> dict[str, list[Any]]:
@@ -215,22 +216,25 @@ def _sets(
     return tuple(specs), sets
 
 
+def _whole(
+    spec: StrategySpec, axes: Mapping[str, list[Any]], sets: list[tuple[int, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Each set with its choices, which `_sets` left to the spec's number."""
+    choices = [name for name in axes if spec.params[name].type == "choice"]
+    combinations = list(itertools.product(*(axes[name] for name in choices)))
+    return [{**dict(zip(choices, combinations[number], strict=True)), **values} for number, values in sets]
+
+
 def _result(
     spec: StrategySpec,
     setup: Setup,
     axes: dict[str, list[Any]],
-    sets: list[tuple[int, dict[str, Any]]] | list[tuple[int, Mapping[str, Any]]],
+    full: list[dict[str, Any]],
     out: Outcome,
     complete: bool,
     *,
     sampled: bool,
 ) -> SweepResult:
-    choices = [name for name in axes if spec.params[name].type == "choice"]
-    combinations = list(itertools.product(*(axes[name] for name in choices)))
-    single = len(combinations) > 1 and all(number == 0 for number, _ in sets) and len(sets) == 1
-    full = [
-        {**dict(zip(choices, combinations[0 if single else number], strict=True)), **values} for number, values in sets
-    ]
     done = np.flatnonzero(out.done)
     count_sets(spec, setup.bars, [full[i] for i in done])
     return SweepResult(spec, setup, axes, full, out, complete=complete, sampled=sampled)
@@ -280,6 +284,7 @@ def _take_over(
         and (was.account, was.guards, was.fill_at) == (setup.account, setup.guards, setup.fill_at)
         and np.array_equal(was.value, setup.value)
         and was.bars.fingerprint == setup.bars.fingerprint
+        and was.bars.instrument == setup.bars.instrument  # swap and margin are its facts too
     )
     if not same:
         raise BadInput(

@@ -241,19 +241,19 @@ def range_exit(
 ) -> tuple[int, int]:
     """Exit inside the range of a bar: ``(reason, price)``, the stop before the target, at exactly the level.
 
-    A long is watched on the bid, a short on the ask. A level that the open quote has already passed closes at that quote,
-    never at a better one.
+    A long is watched on the bid, a short on the ask. A level that the open quote has already passed closes at that quote:
+    a stop never at a better one, and the target of an order that filled beyond it never at one that was not to be had.
     """
     if side > 0:
         if sl != 0 and bid_low <= sl:
             return STOP_LOSS, (sl if bid_open > sl else bid_open)
         if tp != 0 and bid_high >= tp:
-            return TAKE_PROFIT, tp
+            return TAKE_PROFIT, (tp if bid_open < tp else bid_open)
     else:
         if sl != 0 and ask_high >= sl:
             return STOP_LOSS, (sl if ask_open < sl else ask_open)
         if tp != 0 and ask_low <= tp:
-            return TAKE_PROFIT, tp
+            return TAKE_PROFIT, (tp if ask_open > tp else ask_open)
     return NO_EXIT, 0
 
 

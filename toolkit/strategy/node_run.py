@@ -127,6 +127,12 @@ class NodeRun:
             self.columns[index] = found
         elif index in self.order.together and kernels.available():
             self._pass([i for i in self.order.together[index] if i == index or self.store.get(self.keys[i]) is None])
+            if index not in self.columns:  # another node of the pass has the same column, as with two equal windows
+                shared = self.store.get(self.keys[index])
+                if shared is None:
+                    self._alone(index)
+                else:
+                    self.columns[index] = shared
         else:
             self._alone(index)
 

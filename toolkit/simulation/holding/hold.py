@@ -72,6 +72,11 @@ def release(w: Any, steps: int) -> int:
 def arm(w: Any) -> None:
     """Set the price at or beyond which the position may be stopped out, by the largest value a point has in the run."""
     w[FLOOR] = equity_floor(w[MARGIN], w[STOP_OUT_PERCENT])
+    if w[BALANCE] < w[FLOOR]:
+        # Open profit alone carries the account. How much is needed is least where a point is worth most, so the largest
+        # value is no safe bound here: every bar is looked at by the exact test.
+        w[STOP_OUT_AT] = NO_LEVEL_ABOVE - 1 if w[POS] > 0 else 1
+        return
     price = w[ENTRY_PRICE] - w[POS] * loss_points_over(w[BALANCE] - w[FLOOR], w[STEPS], w[MOST_NUM], w[MOST_DEN])
     if w[POS] > 0:
         w[STOP_OUT_AT] = price if price > 0 else 0
