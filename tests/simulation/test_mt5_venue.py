@@ -25,6 +25,12 @@ def test_mt5_fresh_seeds_hold_every_invariant(first: int) -> None:
         run_seed(seed, make_venue=Mt5Venue)
 
 
+@pytest.mark.parametrize("seed", [61504])
+def test_mt5_past_failures_stay_mended(seed: int) -> None:
+    """A send made while the machine's clock ran two hours ahead was looked for until that hour had come."""
+    run_seed(seed, make_venue=Mt5Venue)
+
+
 def test_mt5_a_printed_seed_replays_exactly() -> None:
     """Two runs of one seed take the same steps to the same end."""
     first, again = (run_seed(77, make_venue=Mt5Venue) for _ in range(2))

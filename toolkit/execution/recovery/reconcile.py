@@ -64,6 +64,7 @@ class Reconciler:
         self._book_sync = book_sync
         self._protection = ProtectionGuard(context, execute)
         self._marked_until: datetime | None = None
+        self._looked_since: dict[UUID, float] = {}
 
     def run(self) -> ReconcileReport:
         """Take over, read completely, book, then conclude."""
@@ -81,6 +82,8 @@ class Reconciler:
         states = [IntentState.UNKNOWN, IntentState.WORKING, IntentState.PROTECTION_PENDING, IntentState.ABANDONED]
         with c.store.begin(c.principal, write=False) as work:
             pending = work.intents_in(c.account_id, states)
+        open_ends = {i.intent_id for i in pending}
+        self._looked_since = {k: since for k, since in self._looked_since.items() if k in open_ends}
         if pending:
             history = self._history_of(pending)
             for intent in pending:
@@ -220,9 +223,15 @@ class Reconciler:
         report.abandoned.append(intent.intent_id)
 
     def _waited(self, intent: IntentRecord) -> float:
-        """Return seconds since the send on the platform's clock, which nobody here can turn."""
-        now = self._c.platform.now()
-        return (now - (intent.sent_at or now)).total_seconds()
+        """Return seconds since the send: by the platform's clock, or as long as this process has been looking for it.
+
+        A machine whose clock ran hours ahead at the send would otherwise leave the order UNKNOWN for as long. What was
+        measured here without a wall clock can only be less than the truth.
+        """
+        c = self._c
+        now = c.platform.now()
+        looking = c.clock.monotonic() - self._looked_since.setdefault(intent.intent_id, c.clock.monotonic())
+        return max((now - (intent.sent_at or now)).total_seconds(), looking)
 
     def _conclude_exit(
         self, work: Transaction, intent: IntentRecord, book: Book, now: datetime, report: ReconcileReport
