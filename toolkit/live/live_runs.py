@@ -364,10 +364,12 @@ def _change_status(
 ) -> RunRecord:
     """Compare-and-set the status; a host committing bars at the same moment makes us read again, not fail."""
     for _ in range(_STOP_ATTEMPTS):
-        now = engine.now()
         with engine.work(principal) as work:
             runs = Runs(work.connection, principal)
             run = runs.get(live_run_id)
+            now = (
+                engine.now()
+            )  # after the row is read: what a host committed while we waited for it was before the stop
             principal_must_act(work.connection, principal, run)
             if run.status in settled:
                 return run
