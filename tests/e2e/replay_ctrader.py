@@ -23,14 +23,22 @@ from toolkit.simulation.account import PaperAccount
 class ShownAsPaper(SimCTraderPlatform):
     """The session shown as a paper account, so that a run may begin on it at the first stage."""
 
+    server = ""  # shown instead of the host, where the account's row has one
+
     def connect(self) -> AccountSnapshot:
         """Connect."""
-        return replace(super().connect(), environment="paper")
+        return self._shown(super().connect())
 
     def book(self) -> Book:
         """Read the book."""
         book = super().book()
-        return replace(book, account=replace(book.account, environment="paper"))
+        return replace(book, account=self._shown(book.account))
+
+    def _shown(self, account: AccountSnapshot) -> AccountSnapshot:
+        return replace(
+            account, environment="paper", server=self.server or account.server,
+            login=self.venue_platform.login if self.server else account.login,
+        )  # fmt: skip
 
 
 def open_ctrader(folder: Path, terms: PaperAccount) -> Any:

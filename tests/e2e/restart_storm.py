@@ -59,6 +59,7 @@ class Weather:
     seed: int
     lost: bool = False
     by_signal: bool = False
+    ctrader: bool = False  # through the adapter and the sandbox, over TLS
 
 
 def script(weather: Weather) -> Any:
@@ -82,8 +83,18 @@ def engine_of(home: Path, weather: Weather) -> Any:
     from toolkit.settings import Settings
 
     settings = Settings(home=home, database_url="", _env_file=None)  # type: ignore[call-arg]
-    opener = {"simulated": lambda account, its: open_paper_venue(account, its, faults=script(weather))}
-    return build(settings, open_platform=opener)
+
+    def opened(account: Any, its: Settings) -> Any:
+        venue = open_paper_venue(account, its, faults=script(weather))
+        if not weather.ctrader:
+            return venue
+        from tests.e2e.replay_ctrader import ShownAsPaper
+
+        shown = ShownAsPaper(venue, its.home, reply_seconds=0.5)
+        shown.server = account.server
+        return shown
+
+    return build(settings, open_platform={"simulated": opened})
 
 
 def begin(home: Path, weather: Weather, bars: Any) -> UUID:
@@ -217,7 +228,7 @@ def differences(expected: End, got: End) -> list[str]:
     return found
 
 
-def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False) -> Storm:
+def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False, ctrader: bool = False) -> Storm:
     """Replay under faults, unbroken and killed, until the kills are used up."""
     import toolkit as tk
 
@@ -226,7 +237,7 @@ def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False)
     begun = time.monotonic()
     result = Storm()
     while result.kills < kills:
-        weather = Weather(seed + result.replays, lost, by_signal=result.replays % 2 == 1)
+        weather = Weather(seed + result.replays, lost, by_signal=result.replays % 2 == 1, ctrader=ctrader)
         whole, broken = folder / f"whole-{result.replays}", folder / f"broken-{result.replays}"
         run_id = begin(whole, weather, bars)
         host(whole, weather, run_id)
@@ -259,10 +270,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--bars", type=int, default=2_000)
     parser.add_argument("--lost", action="store_true", help="commands get lost as well; equality is not asked for")
+    parser.add_argument("--ctrader", action="store_true", help="through the cTrader adapter and its sandbox, over TLS")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     with tempfile.TemporaryDirectory(prefix="seatrial-storm-") as folder:
-        s = storm(Path(folder), given.kills, seed, given.bars, lost=given.lost)
+        s = storm(Path(folder), given.kills, seed, given.bars, lost=given.lost, ctrader=given.ctrader)
     print(
         f"{s.kills} kills (seed {seed}) over {s.replays} replays in {s.seconds:.0f} s: {s.trades} trades, {s.partial} partial "
         f"fills, {s.unknown} times UNKNOWN, {s.late} late acceptances adopted, {s.equal} replays equal to the unbroken one, "

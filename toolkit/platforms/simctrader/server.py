@@ -119,8 +119,8 @@ class Sandbox:
                     said = dialogue.receive(message, mark)
                 self._say(writer, said)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, OSError, HangUp):
-            pass  # the connection ended, or is ended
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError, HangUp):
+            pass  # the connection ended, or is ended; a cancelled one is the server's own end
         except PlatformError as e:
             log.warning("a connection was dropped: %s", e)
         finally:
