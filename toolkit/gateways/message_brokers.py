@@ -278,7 +278,9 @@ class QuorumRabbitmqBroker(RabbitmqBroker):
 
     def dead_letters(self, queue_name: str) -> list[Message[Any]]:
         """Return the dead letters of a queue, oldest first, without removing them."""
-        return [letter for letter, _ in self._walk_dead_letters(queue_name, drop="")]
+        letters = [letter for letter, _ in self._walk_dead_letters(queue_name, drop="")]
+        # a queue puts letters that were looked at back in any order, even behind ones that came meanwhile
+        return sorted(letters, key=lambda letter: letter.message_timestamp)
 
     def drop_dead_letter(self, queue_name: str, message_id: str) -> bool:
         """Remove one dead letter by its message id; return whether it was there."""
