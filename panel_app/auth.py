@@ -14,7 +14,7 @@ from typing import Final
 
 from tornado.web import RequestHandler
 
-from toolkit.store.passwords import PasswordFile, password_file
+from toolkit.store.people.passwords import PasswordFile, password_file
 
 __all__ = ["LoginHandler", "LogoutHandler", "PasswordFile", "get_user", "login_url", "logout_url", "password_file"]
 

@@ -11,7 +11,7 @@ from panel_app.data_store import DataStore
 from toolkit.errors import Forbidden
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.accounts import find_user
+from toolkit.store.people.accounts import find_user
 
 _lock = Lock()
 _engine: Engine | None = None

@@ -26,9 +26,9 @@ from panel_app.charts.series import EquityCurve
 from panel_app.marks import Marker, bars_of
 from toolkit import clock
 from toolkit.errors import NotFound, ToolkitError
-from toolkit.store.operations import Operations, StopMove
-from toolkit.store.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
-from toolkit.store.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
+from toolkit.store.people.operations import Operations, StopMove
+from toolkit.store.reading.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
+from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
 
 _log = structlog.get_logger(__name__)
 KEEP_ROWS = 500

@@ -15,8 +15,8 @@ from toolkit.clock import to_ns
 from toolkit.errors import ToolkitError
 from toolkit.live.feed import FeedSpec, stored_bars
 from toolkit.market import money_digits
-from toolkit.store.queries import Reader, ReadSide
-from toolkit.store.records import FleetRow, RunDetail, TradeRow
+from toolkit.store.reading.queries import Reader, ReadSide
+from toolkit.store.reading.records import FleetRow, RunDetail, TradeRow
 
 if TYPE_CHECKING:
     from toolkit.market import Bars

@@ -141,7 +141,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 def _migrated(url: str) -> None:
-    from toolkit.store.engine import open_database
+    from toolkit.store.sql.engine import open_database
 
     open_database(url).dispose()
 
@@ -163,7 +163,7 @@ def _postgres_template(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def sqlite_database(_sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
     """A migrated SQLite database for one test."""
-    from toolkit.store.engine import make_engine
+    from toolkit.store.sql.engine import make_engine
 
     path = tmp_path / "migrated.db"
     shutil.copyfile(_sqlite_template, path)
@@ -175,7 +175,7 @@ def sqlite_database(_sqlite_template: Path, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def postgres_database(postgres_server: str, _postgres_template: str) -> Iterator[Engine]:
     """A migrated PostgreSQL database for one test."""
-    from toolkit.store.engine import make_engine
+    from toolkit.store.sql.engine import make_engine
 
     with _postgres_database(postgres_server, _postgres_template) as url:
         engine = make_engine(url)

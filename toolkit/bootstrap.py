@@ -26,11 +26,11 @@ from toolkit.live.opening.recovery import prepare_venue, recover
 from toolkit.live.review.drift import Model
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
-from toolkit.store.engine import open_database
 from toolkit.store.intents import SqlIntentStore
+from toolkit.store.people.accounts import LOCAL_USER, SERVICE_USER, AccountRecord, Accounts, ensure_user
 from toolkit.store.runs import priced_runs
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.sql.engine import open_database
+from toolkit.store.sql.unit_of_work import UnitOfWork
 from toolkit.telemetry.metrics import Metrics
 from toolkit.telemetry.service_watch import TelemetryWatch
 
@@ -149,7 +149,7 @@ def open_metatrader5_session(account: AccountRecord, settings: Settings) -> Trad
 
 def open_ctrader_session(account: AccountRecord, settings: Settings) -> TradingPlatform:
     """Open the session of a cTrader account; needs the extra ``ctrader``."""
-    from toolkit.platforms.ctrader.opening import open_ctrader
+    from toolkit.platforms.ctrader.access.opening import open_ctrader
 
     return open_ctrader(
         login=account.login,

@@ -21,31 +21,31 @@ from toolkit.execution.builder import StopPolicy
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.recovery.kill_switch import FlattenReport
 from toolkit.live import live_runs
-from toolkit.live import versions as _versions
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
-from toolkit.live.host import RunThread, host_run
+from toolkit.live.hosting.host import RunThread, host_run
 from toolkit.live.opening.paper_accounts import open_paper_account as _open_paper_account
 from toolkit.live.outside.ai import AiRules, AiSignal
 from toolkit.live.outside.ai import execute_ai_trade as _execute_ai_trade
-from toolkit.live.promotion import promote as _promote
+from toolkit.live.promoting import versions as _versions
+from toolkit.live.promoting.promotion import promote as _promote
+from toolkit.live.promoting.versions import VersionDifference
 from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.run_handle import LiveRunHandle
 from toolkit.live.safety import guards as safety
 from toolkit.live.safety.flatten import halt_and_flatten
-from toolkit.live.versions import VersionDifference
 from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.market import Bars
 from toolkit.research.backtest import model_trades
 from toolkit.research.comparison import TradeRecord, normalise_all
-from toolkit.research.sea_trial import sea_trial as _sea_trial
-from toolkit.research.trial_report import TrialReport
+from toolkit.research.trial.report import TrialReport
+from toolkit.research.trial.sea_trial import sea_trial as _sea_trial
 from toolkit.risk.account_guards import AccountGuards
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord, Accounts
-from toolkit.store.records import TripRow
+from toolkit.store.people.accounts import AccountRecord, Accounts
+from toolkit.store.reading.records import TripRow
 from toolkit.store.runs import Runs, VersionRecord
 from toolkit.strategy.spec import StrategySpec
 
@@ -112,7 +112,7 @@ def sea_trial(
     guards: Guards | None = None,
     conversion: Mapping[str, Bars] | None = None,
 ) -> TrialReport:
-    """Put a strategy through the four checks between research and live; see `toolkit.research.sea_trial`.
+    """Put a strategy through the four checks between research and live; see `toolkit.research.trial.sea_trial`.
 
     The live replay runs through the real execution path in a temporary data folder; nothing of it stays.
     """

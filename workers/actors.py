@@ -21,9 +21,9 @@ from toolkit.execution.intents import IntentState
 from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import EnvelopeRefused, KeyRing, Pointer, unseal
 from toolkit.live.advance import advance
-from toolkit.live.due import lag_seconds, next_look
 from toolkit.live.engine import Engine
-from toolkit.store import audit
+from toolkit.live.hosting.due import lag_seconds, next_look
+from toolkit.store.people import audit
 from toolkit.store.runs import RunRecord, Runs
 from toolkit.telemetry.logging import get_logger
 from workers.roster import Roster

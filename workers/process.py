@@ -22,8 +22,8 @@ from toolkit.gateways.message_brokers import intent_queue, live_queue
 from toolkit.live.engine import Engine
 from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.settings import Settings
-from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
+from toolkit.store.people.accounts import AccountRecord
 from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
 from workers.consuming import AccountWorker

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from toolkit.errors import LeaseLost, RunError, ToolkitError, must_be
 from toolkit.live.engine import Desk, Engine
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.telemetry.logging import get_logger
 
 _LOG = get_logger("worker")

@@ -49,7 +49,7 @@ class Scheduler:
     ----------
     poll_seconds
         How often every run is looked at (`Settings.quote_interval_seconds`); it bounds how late a run notices
-        a STOPPING or a halt. A closed bar is looked for when it is due, see `toolkit.live.due`.
+        a STOPPING or a halt. A closed bar is looked for when it is due, see `toolkit.live.hosting.due`.
     """
 
     def __init__(

@@ -15,9 +15,9 @@ from toolkit.live.operate import by_hand, users
 from toolkit.live.operate.rights import rights_on
 from toolkit.live.outside.dead_letters import DeadLetter, drop_dead_letter, replay_dead_letter
 from toolkit.live.safety.guards import reset_trips
-from toolkit.store.operations import Operations, UserRow
-from toolkit.store.records import AccountRow, IntentRow, TripRow
-from toolkit.store.users import ROLES
+from toolkit.store.people.operations import Operations, UserRow
+from toolkit.store.people.users import ROLES
+from toolkit.store.reading.records import AccountRow, IntentRow, TripRow
 
 
 def account_actions(engine: Engine, principal: Principal, row: AccountRow) -> list[Action]:
@@ -90,7 +90,7 @@ def new_user_actions(engine: Engine, principal: Principal) -> list[Action]:
 
     def add(given: Any) -> str:
         from toolkit.errors import BadInput, must_be
-        from toolkit.store.passwords import SHORTEST, password_file
+        from toolkit.store.people.passwords import SHORTEST, password_file
 
         password = str(given["password"] or "")
         if len(password) < SHORTEST:

@@ -15,14 +15,15 @@ from toolkit import clock
 from toolkit.errors import BadInput, must_be
 from toolkit.execution.principal import Principal
 from toolkit.execution.recovery.kill_switch import FlattenReport
-from toolkit.live import live_runs, stages
+from toolkit.live import live_runs
 from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, bars_path
 from toolkit.live.operate.rights import rights_on
+from toolkit.live.promoting import stages
 from toolkit.live.safety.flatten import halt_and_flatten
-from toolkit.store.accounts import AccountRecord, Accounts
-from toolkit.store.queries import ReadSide
-from toolkit.store.records import FleetRow, VersionRow
+from toolkit.store.people.accounts import AccountRecord, Accounts
+from toolkit.store.reading.queries import ReadSide
+from toolkit.store.reading.records import FleetRow, VersionRow
 
 SILENT_SECONDS = 30.0
 HALTED = "halted on the page"

@@ -15,7 +15,7 @@ from panel_app.charts.series import EquityCurve, thin
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
-    from toolkit.research.expectation import Expectation
+    from toolkit.research.validation.expectation import Expectation
 
 MOST_POINTS = 3000
 BAND_POINTS = 200

@@ -30,8 +30,8 @@ def node_columns(spec_json: str, bars: Bars) -> dict[str, Floats]:
         When this toolkit cannot read or evaluate the spec.
     """
     from toolkit.strategy import StrategySpec
-    from toolkit.strategy.columnar import evaluate
-    from toolkit.strategy.management import FEATURES
+    from toolkit.strategy.authoring.management import FEATURES
+    from toolkit.strategy.drivers.columnar import evaluate
 
     spec = StrategySpec.from_json(spec_json)
     frame = evaluate(spec, bars, frame=True, supports=FEATURES).frame or {}

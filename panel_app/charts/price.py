@@ -31,8 +31,8 @@ from toolkit.clock import from_ns, to_ns
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
-    from toolkit.store.operations import StopMove
-    from toolkit.store.records import TradeRow
+    from toolkit.store.people.operations import StopMove
+    from toolkit.store.reading.records import TradeRow
 
 MOST_CANDLES = 1500  # in the browser at once, about three screens full
 FIRST_SPAN = 180  # bars shown when a run is opened

@@ -15,7 +15,7 @@ from toolkit.clock import to_ns
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
-    from toolkit.store.records import TradeRow
+    from toolkit.store.reading.records import TradeRow
 
 Columns = dict[str, NDArray[Any]]
 CANDLE_COLUMNS = ("x", "width", "ms", "open", "high", "low", "close", "top", "bottom", "middle", "height", "fill")

@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 
 from panel_app import theme
 from panel_app.formatting import latency, moment, sentence
-from toolkit.store.records import IntentRow, IntentStep
+from toolkit.store.reading.records import IntentRow, IntentStep
 
 MOST = 25
 FEW = 8

@@ -17,8 +17,8 @@ from panel_app.formatting import money
 from panel_app.session_feed import SessionFeed
 from panel_app.views import fleet_rows, parts
 from toolkit import clock
-from toolkit.store.queries import Reader
-from toolkit.store.records import FleetRow
+from toolkit.store.reading.queries import Reader
+from toolkit.store.reading.records import FleetRow
 
 
 class FleetView(pn.viewable.Viewer):

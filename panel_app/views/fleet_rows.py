@@ -13,7 +13,7 @@ from panel_app import theme
 from panel_app.charts.sparkline import sparkline
 from panel_app.formatting import DASH, age, escape, moment, money, sentence
 from panel_app.views import parts
-from toolkit.store.records import FleetRow
+from toolkit.store.reading.records import FleetRow
 
 STALE_SECONDS = 30.0
 _ORDER = {"ERROR": 0, "STOPPING": 1, "RUNNING": 2, "PAUSED": 3, "CREATED": 4, "STOPPED": 5}

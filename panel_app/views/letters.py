@@ -17,7 +17,7 @@ from panel_app.views import parts
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.outside.dead_letters import DeadLetter, list_dead_letters
-from toolkit.store.records import AccountRow
+from toolkit.store.reading.records import AccountRow
 
 BROKERS = ("redis", "rabbitmq")
 Found = tuple[AccountRow, DeadLetter]

@@ -14,7 +14,7 @@ from panel_app.data_store import DataStore
 from panel_app.export import export_button
 from panel_app.session_feed import SessionFeed
 from panel_app.views import parts
-from toolkit.store.queries import Reader
+from toolkit.store.reading.queries import Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from panel_app.views.listing import Listing
 from toolkit import clock
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.operations import AuditRow, UserRow
-from toolkit.store.queries import UNRESOLVED
-from toolkit.store.records import AccountRow, IntentRow, TripRow, VersionRow
-from toolkit.store.users import ROLES
+from toolkit.store.people.operations import AuditRow, UserRow
+from toolkit.store.people.users import ROLES
+from toolkit.store.reading.queries import UNRESOLVED
+from toolkit.store.reading.records import AccountRow, IntentRow, TripRow, VersionRow
 
 _CARD = "border:1px solid rgba(125,136,152,.28);border-radius:8px;padding:10px 16px"
 _BAD = ("REJECTED", "DENIED", "EXPIRED", "CANCELLED")

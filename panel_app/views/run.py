@@ -29,9 +29,9 @@ from panel_app.views.run_tabs.looking_back import Drift, Explain
 from panel_app.views.run_tabs.rows import Events, Log, Positions, Trades
 from panel_app.views.run_tabs.version import Version
 from toolkit import clock
-from toolkit.research.expectation import Expectation
-from toolkit.store.queries import Reader
-from toolkit.store.records import FleetRow
+from toolkit.research.validation.expectation import Expectation
+from toolkit.store.reading.queries import Reader
+from toolkit.store.reading.records import FleetRow
 
 _SPANS = {"Latest": 180, "1 month": 520, "3 months": 1560}
 SILENT_SECONDS = 30.0

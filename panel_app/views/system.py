@@ -17,11 +17,11 @@ from panel_app.session_feed import SessionFeed
 from panel_app.views import parts
 from toolkit import clock
 from toolkit.settings import redacted_url
-from toolkit.store.operations import Hosted
-from toolkit.store.pulse import read_pulse
-from toolkit.store.queries import UNRESOLVED, Reader
-from toolkit.store.records import SystemState
-from toolkit.store.unit_of_work import READ_ONLY
+from toolkit.store.people.operations import Hosted
+from toolkit.store.reading.pulse import read_pulse
+from toolkit.store.reading.queries import UNRESOLVED, Reader
+from toolkit.store.reading.records import SystemState
+from toolkit.store.sql.unit_of_work import READ_ONLY
 
 _HELD = f"{parts.dot(theme.PROFIT)}held"
 _OVER = f"{parts.dot(theme.NEUTRAL)}over"

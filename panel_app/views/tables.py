@@ -9,7 +9,7 @@ import panel as pn
 from panel_app import theme
 from panel_app.formatting import DASH, latency, moment, money, sentence
 from panel_app.views import parts
-from toolkit.store.records import EventRow, IntentRow, TradeRow
+from toolkit.store.reading.records import EventRow, IntentRow, TradeRow
 
 _LEVELS = {"error": theme.LOSS, "warning": theme.WARNING, "info": theme.NEUTRAL, "debug": theme.NEUTRAL}
 

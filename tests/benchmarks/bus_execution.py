@@ -35,9 +35,9 @@ from toolkit.market.instruments import find_instrument
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import ExecutionIntent, IntentEvent
+from toolkit.store.people.accounts import AccountRecord
+from toolkit.store.sql.models import ExecutionIntent, IntentEvent
 
 KEY = "k1:0123456789abcdef0123456789abcdef"
 EURUSD = find_instrument("EURUSD")

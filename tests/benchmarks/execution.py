@@ -38,9 +38,9 @@ from toolkit.market import Quote, Rate, Side
 from toolkit.platforms.simulated.platform import SimulatedPlatform
 from toolkit.risk.management import calculate_position_size
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.engine import open_database
-from toolkit.store.models import User
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.sql.engine import open_database
+from toolkit.store.sql.models import User
+from toolkit.store.sql.unit_of_work import UnitOfWork
 
 
 def quoted(venue: SimulatedPlatform, moment: Any) -> Quote:

@@ -70,7 +70,7 @@ def advance_one_bar(database: str, count: int) -> dict[str, Any]:
             advance(sea.engine, run.live_run_id, run.account_id)
             idle.append((time.perf_counter() - begun) * 1e3)
         stored = sea.read(run).state
-        from toolkit.strategy.incremental import Incremental
+        from toolkit.strategy.drivers.incremental import Incremental
         from toolkit.strategy.spec import StrategySpec
 
         restored: list[float] = []
@@ -97,7 +97,7 @@ def thousand_runs(database: str, runs: int, accounts: int, minutes: int) -> dict
     import toolkit as tk
     from tests.plugins.live_support import EmaCross
     from toolkit.clock import from_ns
-    from toolkit.live.fleet import Fleet
+    from toolkit.live.hosting.fleet import Fleet
 
     file = Path(__file__).resolve().parents[3] / "shared" / "data" / "icm_eurusd_m1_mt5_2025a.parquet"
     bars = tk.load_bars(file, symbol="EURUSD", timeframe="M1", price="bid")[:3_000]

@@ -47,8 +47,8 @@ from tests.benchmarks.research_engines import (
     walk,
 )
 from toolkit.market import Bars
-from toolkit.research.sweep import sweep
-from toolkit.research.trial_count import not_counted
+from toolkit.research.sweeps.sweep import sweep
+from toolkit.research.validation.trial_count import not_counted
 from toolkit.strategy import Incremental, StrategySpec
 
 PARTS = ("single", "scaling", "first", "sweep", "others", "dask", "indicators", "decision", "interpreted", "pictures")

@@ -26,7 +26,7 @@ import pytest
 
 from toolkit.market import find_instrument
 from toolkit.platforms.simmt5 import STRICT, SimMT5
-from toolkit.platforms.simmt5.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
 

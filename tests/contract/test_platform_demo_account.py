@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.cli.metatrader5 import demo_account_of_environment, look_over, rehearse
+from toolkit.cli.platforms.metatrader5 import demo_account_of_environment, look_over, rehearse
 from toolkit.errors import BadInput
 from toolkit.settings import Settings
 

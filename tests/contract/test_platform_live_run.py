@@ -14,7 +14,7 @@ from toolkit.bootstrap import build
 from toolkit.execution.ports import AccountSnapshot, Book
 from toolkit.live import live_runs
 from toolkit.live.feed import Replay
-from toolkit.live.host import host_run
+from toolkit.live.hosting.host import host_run
 from toolkit.live.opening.rehearsal import rehearsal_version
 from toolkit.platforms.simctrader import SimCTraderPlatform
 from toolkit.platforms.simmt5 import SimMT5Platform
@@ -23,7 +23,7 @@ from toolkit.research.comparison import normalise_all
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.runs import trades_of
 from toolkit.strategy.spec import StrategySpec
 

@@ -38,8 +38,8 @@ from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.models import ExecutionIntent, RunEvent
 from toolkit.store.runs import RunRecord
+from toolkit.store.sql.models import ExecutionIntent, RunEvent
 
 KEY = "k1:0123456789abcdef0123456789abcdef"
 STRATEGIES = (EmaCross(), RsiReversal(), Donchian(), EmaCross(fast=8, slow=34))

@@ -39,12 +39,12 @@ def storm(home: Path, kills: int, seed: int, rows: int | None = None) -> Storm:
     """Kill replays of the sample until ``kills`` are used up, each replay in an account of its own."""
     import toolkit as tk
     from toolkit.bootstrap import build
-    from toolkit.cli.demo_report import outcome_of
-    from toolkit.cli.demo_strategy import EmaCross
+    from toolkit.cli.demo.report import outcome_of
+    from toolkit.cli.demo.strategy import EmaCross
     from toolkit.live import live_runs
     from toolkit.live.feed import Replay
     from toolkit.live.opening.paper_accounts import open_paper_account
-    from toolkit.live.promotion import promote
+    from toolkit.live.promoting.promotion import promote
     from toolkit.session import sea_trial
     from toolkit.settings import Settings
 

@@ -21,7 +21,7 @@ import toolkit as tk
 from tests.support.random_strategies import Drawn, drawn_strategies
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
-from toolkit.research.trial_checks import Drivers, check_drivers_agree
+from toolkit.research.trial.checks import Drivers, check_drivers_agree
 from toolkit.session import replay_in_temporary_home
 
 ACCOUNT = tk.PaperAccount(currency="USD", balance=10_000, leverage=500, commission_per_lot="3.5")

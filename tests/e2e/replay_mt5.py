@@ -21,7 +21,7 @@ from toolkit.bootstrap import build
 from toolkit.execution.ports import AccountSnapshot, Book
 from toolkit.live import live_runs
 from toolkit.live.feed import Replay
-from toolkit.live.host import host_run
+from toolkit.live.hosting.host import host_run
 from toolkit.live.opening.rehearsal import rehearsal_version
 from toolkit.market import Bars
 from toolkit.platforms.simmt5 import STRICT, SimMT5Platform
@@ -30,7 +30,7 @@ from toolkit.research.comparison import Difference, first_difference, normalise_
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.runs import trades_of
 from toolkit.strategy.spec import StrategySpec
 

@@ -111,7 +111,7 @@ def begin(home: Path, weather: Weather, bars: Any) -> UUID:
 
 def host(home: Path, weather: Weather, run_id: UUID) -> None:
     """Host the run to its end, in this process."""
-    from toolkit.live.host import host_run
+    from toolkit.live.hosting.host import host_run
 
     engine = engine_of(home, weather)
     host_run(engine, run_id)
@@ -129,7 +129,9 @@ def forked(home: Path, weather: Weather, run_id: UUID) -> Any:
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["toolkit.bootstrap", "toolkit.live.host", "toolkit.platforms.simulated.platform"])
+_CONTEXT.set_forkserver_preload(
+    ["toolkit.bootstrap", "toolkit.live.hosting.host", "toolkit.platforms.simulated.platform"]
+)
 
 
 def kill_until_it_ends(home: Path, weather: Weather, run_id: UUID, budget: int, chance: random.Random) -> int:
@@ -174,8 +176,8 @@ def end_of(home: Path, weather: Weather, run_id: UUID) -> End:
     from sqlalchemy import select
 
     from toolkit.live import live_runs
-    from toolkit.store.models import ExecutionIntent, IntentEvent, RunEvent
     from toolkit.store.runs import trades_of
+    from toolkit.store.sql.models import ExecutionIntent, IntentEvent, RunEvent
     from toolkit.store.upkeep.balances import booked_by_trades
 
     engine = engine_of(home, weather)

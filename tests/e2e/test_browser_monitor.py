@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from toolkit.store.models import Audit, LiveRun
+from toolkit.store.sql.models import Audit, LiveRun
 
 ROOT = Path(__file__).parents[2]
 WAIT_MS = 60_000

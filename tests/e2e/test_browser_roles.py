@@ -17,8 +17,8 @@ from sqlalchemy import select
 
 from tests.e2e.conftest import need_browser, serving
 from toolkit import clock
-from toolkit.store import models as m
-from toolkit.store.passwords import PasswordFile
+from toolkit.store.people.passwords import PasswordFile
+from toolkit.store.sql import models as m
 
 WAIT_MS = 60_000
 PASSWORD = "correct horse battery"

@@ -28,7 +28,7 @@ from toolkit.live.outside.dead_letters import (
 )
 from toolkit.market import Bars
 from toolkit.settings import Settings
-from toolkit.store.audit import first_broken_row
+from toolkit.store.people.audit import first_broken_row
 from workers.consuming import AccountWorker
 from workers.process import WorkerProcess
 

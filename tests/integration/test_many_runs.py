@@ -17,12 +17,12 @@ from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
 from toolkit.live.opening.paper_accounts import open_paper_account
-from toolkit.live.promotion import promote
+from toolkit.live.promoting.promotion import promote
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.settings import Settings
-from toolkit.store.accounts import ensure_user
-from toolkit.store.models import ExecutionIntent, LiveRunTradeLink, Trade
+from toolkit.store.people.accounts import ensure_user
+from toolkit.store.sql.models import ExecutionIntent, LiveRunTradeLink, Trade
 
 # The full figure is 50 runs over 10 accounts of 5 users: SEATRIAL_MANY_RUNS=1.
 USERS, ACCOUNTS, RUNS = (5, 10, 50) if os.environ.get("SEATRIAL_MANY_RUNS") == "1" else (3, 3, 9)

@@ -20,7 +20,7 @@ from toolkit.live.opening.run_checks import checked_symbols
 from toolkit.market import Bars, Side
 from toolkit.platforms.simulated.platform import SimulatedPlatform
 from toolkit.simulation import rules
-from toolkit.strategy.columnar import evaluate
+from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
 
 pytestmark = [

@@ -20,7 +20,7 @@ from toolkit.errors import BadInput
 from toolkit.live.outside.scrape import may_scrape
 from toolkit.market import Bars
 from toolkit.settings import Settings
-from toolkit.store.models import ExecutionIntent
+from toolkit.store.sql.models import ExecutionIntent
 from toolkit.telemetry.metrics import metric_names
 from workers.page import refuse_open_page
 from workers.process import WorkerProcess

@@ -25,7 +25,7 @@ from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import normalise_all
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.audit import first_broken_row
+from toolkit.store.people.audit import first_broken_row
 from toolkit.store.runs import RunRecord
 from workers.process import WorkerProcess
 

@@ -16,19 +16,19 @@ from toolkit.bootstrap import build
 from toolkit.live import live_runs
 from toolkit.live.engine import Engine
 from toolkit.live.feed import Replay
-from toolkit.live.host import host_run
+from toolkit.live.hosting.host import host_run
 from toolkit.live.opening.paper_accounts import open_paper_account
-from toolkit.live.promotion import promote
+from toolkit.live.promoting.promotion import promote
 from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.watch.alerts import Alert
 from toolkit.market import Bars
 from toolkit.research.comparison import TradeRecord, normalise_all
-from toolkit.research.sea_trial import sea_trial
-from toolkit.research.trial_report import TrialReport
+from toolkit.research.trial.report import TrialReport
+from toolkit.research.trial.sea_trial import sea_trial
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.runs import RunRecord, VersionRecord
 from toolkit.strategy.spec import StrategySpec
 

@@ -48,9 +48,9 @@ from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
-from toolkit.store.accounts import AccountRecord
-from toolkit.store.models import AccountLease, ExecutionIntent, LiveRun, LiveRunTradeLink, Order, RunEvent, Trade
+from toolkit.store.people.accounts import AccountRecord
 from toolkit.store.runs import RunRecord
+from toolkit.store.sql.models import AccountLease, ExecutionIntent, LiveRun, LiveRunTradeLink, Order, RunEvent, Trade
 
 KEY = "k1:0123456789abcdef0123456789abcdef"
 LEASE_SECONDS = 3.0

@@ -25,7 +25,7 @@ from mt5_venue import HostileServer, Mt5Venue
 from toolkit.errors import PlatformUnavailable
 from toolkit.execution.ports import OrderResult, PlatformCommand
 from toolkit.market import Quote
-from toolkit.platforms.ctrader.client import LineLost
+from toolkit.platforms.ctrader.line.client import LineLost
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.platform import CTraderPlatform
 from toolkit.platforms.simctrader.book import VenueBook

@@ -595,7 +595,7 @@ class World:
             return
         from sqlalchemy import update
 
-        from toolkit.store.models import LiveRun
+        from toolkit.store.sql.models import LiveRun
 
         with self.memory.engine.begin() as connection:
             connection.execute(update(LiveRun).where(LiveRun.live_run_id == RUN).values(status=status))

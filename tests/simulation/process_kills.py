@@ -50,9 +50,9 @@ from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.market import Quote, Side
 from toolkit.platforms.simulated.platform import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.engine import make_engine, open_database
 from toolkit.store.intents import SqlIntentStore
-from toolkit.store.unit_of_work import DatabaseBusy
+from toolkit.store.sql.engine import make_engine, open_database
+from toolkit.store.sql.unit_of_work import DatabaseBusy
 
 POINTS = (
     "FP0_before_submit",  # the bar has closed, nothing is written

@@ -336,9 +336,9 @@ def desk_on(store: Any, owner_id: UUID, account_id: UUID, run_id: UUID) -> Desk:
 
 def sql_desk(engine: Any, guards_json: str = "{}", ids: tuple[UUID, UUID, UUID] | None = None) -> Desk:
     """A desk on a database; ``ids`` are those of owner, account and run."""
-    from toolkit.store import models
     from toolkit.store.intents import SqlIntentStore
-    from toolkit.store.unit_of_work import UnitOfWork
+    from toolkit.store.sql import models
+    from toolkit.store.sql.unit_of_work import UnitOfWork
 
     clock = ManualClock(START)
     owner_id, account_id, run_id = ids or (uuid4(), uuid4(), uuid4())

@@ -18,7 +18,7 @@ from toolkit.cli import app
 from toolkit.errors import BadInput
 from toolkit.platforms.isolation import AgentPlatform
 from toolkit.settings import Settings
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 
 
 def seatrial(home: Path, *words: str, code: int = 0) -> str:

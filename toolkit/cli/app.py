@@ -7,20 +7,11 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import (
-    accounts,
-    bus,
-    ctrader,
-    demo,
-    guards,
-    metatrader5,
-    review,
-    runs,
-    service,
-    upkeep,
-    users,
-    versions,
-)
+from toolkit.cli.admin import accounts, guards, users
+from toolkit.cli.demo import command as demo
+from toolkit.cli.operation import bus, service, upkeep
+from toolkit.cli.platforms import ctrader, metatrader5
+from toolkit.cli.trading import review, runs, versions
 
 app = typer.Typer(
     name="seatrial",

@@ -25,18 +25,18 @@ from toolkit.errors import (
 )
 from toolkit.execution.ports import ReplayVenue
 from toolkit.live.engine import Desk, Engine
+from toolkit.live.hosting.turns import turn_of
 from toolkit.live.stepping.commit import unsettled_intents
 from toolkit.live.stepping.ending import fail, step_stopping
-from toolkit.live.stepping.platform_feed import step_platform
 from toolkit.live.stepping.program import forget, hot_run
 from toolkit.live.stepping.progress import Progress
-from toolkit.live.stepping.replay import step_replay
 from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
+from toolkit.live.stepping.sources.platform_feed import step_platform
+from toolkit.live.stepping.sources.replay import step_replay
 from toolkit.live.stepping.telling import tell_once
-from toolkit.live.turns import turn_of
-from toolkit.store import audit
 from toolkit.store.intents import SqlTransaction
+from toolkit.store.people import audit
 from toolkit.store.runs import RunRecord, Runs, barrier_runs
 
 MAX_BARS = 1_000

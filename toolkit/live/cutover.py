@@ -14,8 +14,8 @@ from toolkit.errors import BadInput, RunError, must_be
 from toolkit.execution.intents import IntentState
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.store.intents import SqlTransaction
+from toolkit.store.people.accounts import AccountRecord, Accounts
 
 GATEWAYS = ("local", "redis", "rabbitmq", "kafka")
 _IN_FLIGHT = frozenset({IntentState.CLAIMED, IntentState.SENDING})

@@ -14,9 +14,9 @@ from toolkit.execution.ports import ExecutionGateway, TradingPlatform
 from toolkit.execution.principal import Principal
 from toolkit.execution.trade_service import TradeService
 from toolkit.settings import Settings
-from toolkit.store.accounts import AccountRecord
 from toolkit.store.intents import SqlIntentStore
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.people.accounts import AccountRecord
+from toolkit.store.sql.unit_of_work import UnitOfWork
 from toolkit.telemetry.metrics import NO_METRICS, Metrics
 
 

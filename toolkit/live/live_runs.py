@@ -26,8 +26,8 @@ from toolkit.live.opening.run_checks import (
 )
 from toolkit.market import Bars
 from toolkit.risk.guardrails import Guards
-from toolkit.store import audit
-from toolkit.store.accounts import AccountRecord, Accounts, may_act
+from toolkit.store.people import audit
+from toolkit.store.people.accounts import AccountRecord, Accounts, may_act
 from toolkit.store.runs import RunRecord, Runs, VersionRecord, Versions, add_event, symbol_holders
 
 STAGES = ("shadow", "paper", "demo", "real")

@@ -10,13 +10,13 @@ from uuid import UUID
 from toolkit.errors import RunError
 from toolkit.live import live_runs
 from toolkit.live.engine import Engine
-from toolkit.live.host import RunThread
+from toolkit.live.hosting.host import RunThread
+from toolkit.live.promoting.stages import advance_stage
 from toolkit.live.review.closed_rows import closed_rows
 from toolkit.live.review.drift import DriftReport, Model, measure_drift
 from toolkit.live.review.explain import Explanation, bar_open, explain
-from toolkit.live.stages import advance_stage
-from toolkit.store.queries import ReadSide
-from toolkit.store.records import EventRow, FleetRow, IntentRow, TradeRow
+from toolkit.store.reading.queries import ReadSide
+from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, TradeRow
 from toolkit.store.runs import RunRecord
 
 _TRADE_COLUMNS = (
@@ -127,7 +127,7 @@ class LiveRunHandle:
         return measure_drift(self._engine, self._engine.principal, self.id, self._model)
 
     def advance_stage(self, *, account: str, **given: Any) -> LiveRunHandle:
-        """Create a run of the same version one stage up; see `toolkit.live.stages.advance_stage`."""
+        """Create a run of the same version one stage up; see `toolkit.live.promoting.stages.advance_stage`."""
         given.setdefault("drift", None if self._model is None else self.drift)
         fresh = advance_stage(self._engine, self._engine.principal, self.id, account=account, **given)
         return LiveRunHandle(self._engine, fresh.live_run_id, None, self._model)

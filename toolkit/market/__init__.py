@@ -1,16 +1,16 @@
 """Prices and contract facts: bars, quotes, instruments, conversion, timeframes."""
 
-from toolkit.market.aggregation import Aggregation, aggregate
-from toolkit.market.bars import Bars
-from toolkit.market.conversion import Rate, find_rate, mid_rate, rate_from_quote
 from toolkit.market.exact import money_digits
 from toolkit.market.instruments import Instrument, find_instrument, known_symbols
-from toolkit.market.loading import inspect_bars, load_bars
+from toolkit.market.money.conversion import Rate, find_rate, mid_rate, rate_from_quote
+from toolkit.market.money.rates_table import RatesTable, load_rates
 from toolkit.market.platform_clock import PlatformClock, day_ids, day_starts, find_clock
-from toolkit.market.quality import QualityReport
 from toolkit.market.quotes import Quote, Side
-from toolkit.market.rates_table import RatesTable, load_rates
 from toolkit.market.samples import sample_bars, sample_cards
+from toolkit.market.series.aggregation import Aggregation, aggregate
+from toolkit.market.series.bars import Bars
+from toolkit.market.series.loading import inspect_bars, load_bars
+from toolkit.market.series.quality import QualityReport
 from toolkit.market.timeframes import Timeframe
 
 __all__ = [

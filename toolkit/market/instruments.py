@@ -47,7 +47,7 @@ class Instrument:
         base currency (``money_base``) or the account's (``money_account``); ``percent`` of the price a year; or
         ``none``. The end of the weekday (0 Monday) is charged three times.
     margin_mode, margin_rate
-        How the platform computes margin (see `toolkit.market.contract.margin`) and its factor.
+        How the platform computes margin (see `toolkit.market.money.contract.margin`) and its factor.
     asset_class
         forex, metal, index, energy, crypto or stock.
     source

@@ -10,10 +10,10 @@ from toolkit.research.portfolio import backtest_portfolio
 from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.result import BacktestResult
 from toolkit.research.setup import FillAt, Setup, plan_of, prepare, terms_of
-from toolkit.research.trial_count import count_spec
+from toolkit.research.validation.trial_count import count_spec
 from toolkit.simulation.run import run_loop
-from toolkit.strategy.columnar import evaluate
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
+from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from toolkit.research.setup import Setup, terms_of
 from toolkit.risk.rounding import whole_pips_up
 from toolkit.simulation.rules import OUTSIDE_HOURS
 from toolkit.simulation.run import Plan, run_loop
-from toolkit.strategy.columnar import evaluate
-from toolkit.strategy.sectioned import SectionedStrategy
-from toolkit.strategy.sections import Entry, Pips, Protection, RiskPercent
+from toolkit.strategy.authoring.sectioned import SectionedStrategy
+from toolkit.strategy.authoring.sections import Entry, Pips, Protection, RiskPercent
+from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
 
 GATE = "ask"

@@ -15,7 +15,7 @@ from toolkit.research.setup import FillAt, plan_of, prepare, terms_of
 from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.portfolio.run import Leg, nights_of_bars, run_portfolio, shared_moments
 from toolkit.simulation.rates import values_at
-from toolkit.strategy.columnar import evaluate
+from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:

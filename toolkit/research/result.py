@@ -21,7 +21,7 @@ from toolkit.simulation.managed.rules import PENDING_REASONS
 from toolkit.simulation.rates import closes
 from toolkit.simulation.rules import EXIT_REASONS, SKIP_REASONS
 from toolkit.simulation.run import Run
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class BacktestResult:
         """Values of the strategy's named nodes at each closed bar, beside the bid prices."""
         import pandas as pd
 
-        from toolkit.strategy.columnar import evaluate
+        from toolkit.strategy.drivers.columnar import evaluate
 
         bars = self.bars
         columns: dict[str, Any] = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
@@ -252,13 +252,13 @@ class BacktestResult:
     @cached_property
     def portfolio(self) -> Any:
         """The same fills as a vectorbt ``Portfolio`` (needs the ``research`` extra and an account-currency quote)."""
-        from toolkit.research.vectorbt_bridge import portfolio_of
+        from toolkit.research.pictures.vectorbt_bridge import portfolio_of
 
         return portfolio_of(self)
 
     def plot(self, **options: Any) -> Any:
-        """Price with entries, exits and stops over equity and drawdown, as HoloViews; see `toolkit.research.plots`."""
-        from toolkit.research.plots import backtest_view
+        """Price with entries, exits and stops over equity and drawdown, as HoloViews; see `toolkit.research.pictures.plots`."""
+        from toolkit.research.pictures.plots import backtest_view
 
         return backtest_view(self, **options)
 

@@ -20,8 +20,8 @@ from toolkit.simulation.managed.plan import lay_out
 from toolkit.simulation.rates import value_columns
 from toolkit.simulation.rules import OUTSIDE_HOURS
 from toolkit.simulation.run import Plan, Prices, Terms
-from toolkit.strategy.columnar import Decisions
-from toolkit.strategy.sections import Lots
+from toolkit.strategy.authoring.sections import Lots
+from toolkit.strategy.drivers.columnar import Decisions
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:

@@ -44,9 +44,10 @@ from toolkit.execution.ledger.records import (
     TripRecord,
 )
 from toolkit.execution.principal import Principal
-from toolkit.store import audit, models
-from toolkit.store.rows import RecordTables, changed_row, equals, select_by, statement, to_row
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.people import audit
+from toolkit.store.sql import models
+from toolkit.store.sql.rows import RecordTables, changed_row, equals, select_by, statement, to_row
+from toolkit.store.sql.unit_of_work import UnitOfWork
 
 
 def _table(model: type[models.Base]) -> Table:

@@ -21,10 +21,10 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from toolkit.errors import Forbidden, LostRace, NotFound
 from toolkit.execution.principal import Principal
-from toolkit.store import audit
-from toolkit.store.accounts import may_act, may_see
-from toolkit.store.models import Account, AccountGrant, Bot, BotVersion, EquityMark, LiveRun, RunEvent, Trade
-from toolkit.store.statements import Statement
+from toolkit.store.people import audit
+from toolkit.store.people.accounts import may_act, may_see
+from toolkit.store.sql.models import Account, AccountGrant, Bot, BotVersion, EquityMark, LiveRun, RunEvent, Trade
+from toolkit.store.sql.statements import Statement
 
 _BOTS: Any = Bot.__table__
 _VERSIONS: Any = BotVersion.__table__

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from toolkit.strategy.columnar import ColumnCache, Decisions, evaluate
-from toolkit.strategy.compute import compute
-from toolkit.strategy.expressions import Expr
-from toolkit.strategy.graph import Graph
-from toolkit.strategy.higher import higher_timeframe
-from toolkit.strategy.incremental import Decision, Incremental
-from toolkit.strategy.indicators import *  # noqa: F403
-from toolkit.strategy.indicators import __all__ as _indicators
-from toolkit.strategy.management import Management
-from toolkit.strategy.params import Bool, Choice, Float, Int
-from toolkit.strategy.sectioned import SectionedStrategy
-from toolkit.strategy.sections import (
+from toolkit.strategy.authoring.expressions import Expr
+from toolkit.strategy.authoring.management import Management
+from toolkit.strategy.authoring.params import Bool, Choice, Float, Int
+from toolkit.strategy.authoring.sectioned import SectionedStrategy
+from toolkit.strategy.authoring.sections import (
     RR,
     BreakEven,
     Entry,
@@ -27,8 +20,15 @@ from toolkit.strategy.sections import (
     StopEntry,
     Trail,
 )
+from toolkit.strategy.drivers.columnar import ColumnCache, Decisions, evaluate
+from toolkit.strategy.drivers.compute import compute
+from toolkit.strategy.drivers.incremental import Decision, Incremental
+from toolkit.strategy.graph import Graph
+from toolkit.strategy.higher import higher_timeframe
+from toolkit.strategy.indicators import *  # noqa: F403
+from toolkit.strategy.indicators import __all__ as _indicators
 from toolkit.strategy.spec import StrategySpec
-from toolkit.strategy.user_steps import indicator
+from toolkit.strategy.user_code.user_steps import indicator
 
 __all__ = [  # noqa: PLE0604
     "RR",

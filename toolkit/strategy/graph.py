@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import toolkit.strategy.indicators  # noqa: F401  registers every node type
 from toolkit.errors import BadInput, SpecError, must_be
-from toolkit.strategy.expressions import BASE, FIELDS, LEAVES, Expr
+from toolkit.strategy.authoring.expressions import BASE, FIELDS, LEAVES, Expr
 from toolkit.strategy.higher import parse_clock
 from toolkit.strategy.registry import STEPS, Step, get_step
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolkit.errors import BarsError, StrategyError, must_be
-from toolkit.market.aggregation import period_starts
 from toolkit.market.platform_clock import find_clock
+from toolkit.market.series.aggregation import period_starts
 from toolkit.market.timeframes import Timeframe
-from toolkit.strategy.expressions import FIELDS, Expr
-from toolkit.strategy.symbols import BarsSymbol, as_bars
+from toolkit.strategy.authoring.expressions import FIELDS, Expr
+from toolkit.strategy.authoring.symbols import BarsSymbol, as_bars
 from toolkit.strategy.times import SECOND_NS, time_values
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def higher_timeframe(bars: object, timeframe: Timeframe | str, *, day_end: str =
 
 
 class Resampler:
-    """Builds bars of one higher timeframe from single base bars, with the rules of `toolkit.market.aggregation`."""
+    """Builds bars of one higher timeframe from single base bars, with the rules of `toolkit.market.series.aggregation`."""
 
     def __init__(self, clock: str, base: Timeframe, state: list[float]) -> None:
         self.higher, self.wall = parse_clock(clock)

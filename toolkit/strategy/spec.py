@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from toolkit.errors import SpecError, StrategyError, must_be
-from toolkit.strategy import management
-from toolkit.strategy.functions import FunctionRef
+from toolkit.strategy.authoring import management
+from toolkit.strategy.authoring.params import ParamSpec, Value, unknown_param
+from toolkit.strategy.authoring.sections import Lots, RiskPercent
 from toolkit.strategy.graph import Graph, Node
-from toolkit.strategy.params import ParamSpec, Value, unknown_param
 from toolkit.strategy.registry import STEPS
-from toolkit.strategy.sections import Lots, RiskPercent
-from toolkit.strategy.user_steps import receive, shipped_steps
+from toolkit.strategy.user_code.functions import FunctionRef
+from toolkit.strategy.user_code.user_steps import receive, shipped_steps
 
 FORMAT = 1
 FILL_RULES = 1
@@ -46,7 +46,7 @@ class StrategySpec:
     protection, sizing : dict
         Stop and target, and the risk, with node references.
     function : FunctionRef or None
-        The pandas function that decides instead of a graph (`toolkit.strategy.functions`).
+        The pandas function that decides instead of a graph (`toolkit.strategy.user_code.functions`).
     """
 
     name: str
@@ -123,7 +123,7 @@ class StrategySpec:
 
     def scalar(self, node: int, values: Mapping[str, Value] | None = None) -> Any:
         """Return the value of a node that is the same on every bar."""
-        from toolkit.strategy.plan import scalar_values
+        from toolkit.strategy.drivers.plan import scalar_values
 
         return scalar_values(self.graph, self.values if values is None else values)[node]
 
@@ -160,7 +160,7 @@ class StrategySpec:
     @cached_property
     def warmup_bars(self) -> int:
         """Declared upper estimate of the bars after which no value depends on where the run began."""
-        from toolkit.strategy.plan import warm_up
+        from toolkit.strategy.drivers.plan import warm_up
 
         return warm_up(self) if self.function is None else self.function.window
 

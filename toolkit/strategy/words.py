@@ -6,8 +6,8 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from toolkit.strategy import management
-from toolkit.strategy.expressions import Expr
+from toolkit.strategy.authoring import management
+from toolkit.strategy.authoring.expressions import Expr
 
 if TYPE_CHECKING:
     from toolkit.strategy.spec import StrategySpec

@@ -14,7 +14,7 @@ from panel_app.marks import open_profit
 from panel_app.review import LogLine, Review, ask
 from panel_app.views import parts, tables
 from toolkit.market import money_digits
-from toolkit.store.records import TradeRow
+from toolkit.store.reading.records import TradeRow
 
 
 class Positions:

@@ -17,9 +17,9 @@ from sqlalchemy import event
 from toolkit.errors import StoreError
 from toolkit.execution.intents import BARRIER_STATES, SETTLED_STATES, Action, IntentState
 from toolkit.gateways.local import ExecutionGatewayLocal
-from toolkit.store.engine import make_engine
 from toolkit.store.intents import SqlIntentStore
-from toolkit.store.unit_of_work import DatabaseBusy
+from toolkit.store.sql.engine import make_engine
+from toolkit.store.sql.unit_of_work import DatabaseBusy
 
 
 class FailingStore:

@@ -23,14 +23,14 @@ from toolkit.execution.ports import OrderType
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import Replay
-from toolkit.live.host import RunThread, host_run
+from toolkit.live.hosting.host import RunThread, host_run
 from toolkit.market import Bars, Rate, Side
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
 from toolkit.research.comparison import first_difference, normalise_all
-from toolkit.store.accounts import Accounts
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import EquityMark, ExecutionIntent, Order, RunEvent
+from toolkit.store.people.accounts import Accounts
 from toolkit.store.runs import RunRecord
+from toolkit.store.sql.models import EquityMark, ExecutionIntent, Order, RunEvent
 
 
 def backtest_trades(strategy: Any, bars: Bars, **given: Any) -> list[dict[str, Any]]:
@@ -245,8 +245,8 @@ def test_an_error_is_a_safe_shutdown(sea: Sea, some_bars: Bars, monkeypatch: pyt
     run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
     while not open_positions(sea, run):
         advance(sea.engine, run.live_run_id, run.account_id)
-    monkeypatch.setattr("toolkit.live.stepping.replay.carry_out", _broken)
-    monkeypatch.setattr("toolkit.strategy.incremental.Incremental.step", _broken)
+    monkeypatch.setattr("toolkit.live.stepping.sources.replay.carry_out", _broken)
+    monkeypatch.setattr("toolkit.strategy.drivers.incremental.Incremental.step", _broken)
     advance(sea.engine, run.live_run_id, run.account_id)
     ended = sea.read(run)
     assert ended.status == "ERROR" and "planted fault" in ended.last_error
@@ -265,8 +265,8 @@ def test_an_error_takes_pending_entries_back_and_gives_the_account_free(
     desk = sea.engine.desk(run.account_id)
     working_limit(sea, run)
     assert len(desk.platform.book().orders) == 1
-    monkeypatch.setattr("toolkit.live.stepping.replay.carry_out", _broken)
-    monkeypatch.setattr("toolkit.strategy.incremental.Incremental.step", _broken)
+    monkeypatch.setattr("toolkit.live.stepping.sources.replay.carry_out", _broken)
+    monkeypatch.setattr("toolkit.strategy.drivers.incremental.Incremental.step", _broken)
     advance(sea.engine, run.live_run_id, run.account_id)
     book = desk.platform.book()
     assert book.orders == () and len(book.positions) == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.clock import from_ns
-from toolkit.live.due import EAGER_FOR_SECONDS, EAGER_SECONDS, lag_seconds, next_look
+from toolkit.live.hosting.due import EAGER_FOR_SECONDS, EAGER_SECONDS, lag_seconds, next_look
 
 CURSOR = from_ns(1_500_000_000 * 1_000_000_000)
 

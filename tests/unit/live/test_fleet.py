@@ -12,7 +12,7 @@ from tests.plugins.live_support import Donchian, EmaCross, RsiReversal, Sea
 from toolkit.clock import from_ns
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
-from toolkit.live.fleet import Fleet, host_fleet
+from toolkit.live.hosting.fleet import Fleet, host_fleet
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference
 from toolkit.store.runs import RunRecord

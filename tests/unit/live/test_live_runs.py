@@ -13,10 +13,10 @@ from toolkit.errors import BadInput, Forbidden, NotFound, RunError
 from toolkit.live import live_runs
 from toolkit.live.feed import Replay
 from toolkit.live.operate.users import add_user
-from toolkit.live.versions import retire_version
+from toolkit.live.promoting.versions import retire_version
 from toolkit.market import Bars
-from toolkit.store.accounts import Accounts, ensure_user
-from toolkit.store.models import Audit, Bot, LiveRun
+from toolkit.store.people.accounts import Accounts, ensure_user
+from toolkit.store.sql.models import Audit, Bot, LiveRun
 
 
 def test_bots_have_no_account_and_runs_must_have_one() -> None:
@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused(sea: Sea, some_bars: Bars, changed: dict[s
 
 def live_runs_version(sea: Sea, report: object) -> object:
     """Promote the trial's strategy."""
-    from toolkit.live.promotion import promote
+    from toolkit.live.promoting.promotion import promote
 
     return promote(sea.engine, EmaCross(), trial=report)
 

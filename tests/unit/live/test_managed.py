@@ -18,13 +18,13 @@ from tests.plugins.live_support import Sea
 from toolkit.clock import from_ns
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
-from toolkit.live.stepping import replay
+from toolkit.live.stepping.sources import replay
 from toolkit.market import Bars
 from toolkit.research.backtest import run_spec
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.research.setup import prepare
 from toolkit.session import replay_in_temporary_home
-from toolkit.store.models import ExecutionIntent
+from toolkit.store.sql.models import ExecutionIntent
 from toolkit.strategy import StrategySpec
 
 #: Costs and guards at work, so that a difference in any of them shows.

@@ -23,7 +23,7 @@ from toolkit.clock import from_ns
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.feed import PLATFORM_FEED
-from toolkit.live.host import RunThread
+from toolkit.live.hosting.host import RunThread
 from toolkit.live.opening.practice import open_practice_account
 from toolkit.live.opening.register import register_account
 from toolkit.live.opening.rehearsal import rehearsal_version
@@ -33,9 +33,9 @@ from toolkit.platforms.simmt5 import STRICT, SimMT5Platform
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord
-from toolkit.store.models import BarSeen, ExecutionIntent, RunEvent
+from toolkit.store.people.accounts import AccountRecord
 from toolkit.store.runs import RunRecord, Runs
+from toolkit.store.sql.models import BarSeen, ExecutionIntent, RunEvent
 from toolkit.strategy.spec import StrategySpec
 
 WARM = 320
@@ -199,7 +199,7 @@ def practising(
         settings = {**account.settings["mt5"], "send_seconds": send_seconds}
         settings["practice"] = {**settings["practice"], **practice}
         with sea.engine.work() as work:
-            from toolkit.store.accounts import Accounts
+            from toolkit.store.people.accounts import Accounts
 
             Accounts(work.connection, sea.engine.principal).put_settings(
                 account.account_id, {"mt5": settings}, sea.engine.now()

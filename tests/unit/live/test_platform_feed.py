@@ -15,7 +15,7 @@ from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
-from toolkit.store.models import BarSeen, RunEvent
+from toolkit.store.sql.models import BarSeen, RunEvent
 
 WARM = 320
 

@@ -9,9 +9,9 @@ import pytest
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, RsiReversal, Sea
 from toolkit.errors import PromotionRefused
-from toolkit.live.promotion import promote
+from toolkit.live.promoting.promotion import promote
 from toolkit.market import Bars
-from toolkit.research.trial_report import CheckResult, TrialReport
+from toolkit.research.trial.report import CheckResult, TrialReport
 
 
 def resealed(report: TrialReport, **changed: object) -> TrialReport:

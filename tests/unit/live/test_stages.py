@@ -13,11 +13,11 @@ from tests.plugins.live_support import EmaCross, Sea
 from toolkit.errors import Forbidden, StageRefused
 from toolkit.live.feed import Replay
 from toolkit.live.live_runs import create_live_run
+from toolkit.live.promoting.stages import RULES, StageRule, advance_stage, next_stage, stage_findings
 from toolkit.live.review.drift import measure_drift
-from toolkit.live.stages import RULES, StageRule, advance_stage, next_stage, stage_findings
 from toolkit.market import Bars
 from toolkit.research.backtest import model_trades
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 
 
 @pytest.mark.parametrize(("stage", "above"), [("shadow", "paper"), ("paper", "demo"), ("demo", "real")])
@@ -109,7 +109,7 @@ def _at_demo(sea: Sea, run: Any) -> None:
     """Put a finished run's row at stage demo, as if it had been traded there."""
     from sqlalchemy import update
 
-    from toolkit.store.models import LiveRun
+    from toolkit.store.sql.models import LiveRun
 
     with sea.engine.work() as work:
         work.connection.execute(update(LiveRun).where(LiveRun.live_run_id == run.live_run_id).values(stage="demo"))

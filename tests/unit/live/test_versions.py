@@ -9,10 +9,16 @@ import toolkit as tk
 from tests.plugins.live_support import EmaCross, Sea
 from toolkit.errors import Forbidden, NotFound, RunError
 from toolkit.live.advance import advance
-from toolkit.live.versions import compare_versions, find_version, list_versions, restore_version, retire_version
+from toolkit.live.promoting.versions import (
+    compare_versions,
+    find_version,
+    list_versions,
+    restore_version,
+    retire_version,
+)
 from toolkit.market import Bars
-from toolkit.store.accounts import ensure_user
-from toolkit.store.models import Audit
+from toolkit.store.people.accounts import ensure_user
+from toolkit.store.sql.models import Audit
 
 
 def test_two_versions_are_compared_in_words(sea: Sea, some_bars: Bars) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from toolkit.errors import BadInput
 from toolkit.market import Instrument, Quote, Rate, Side, find_instrument
-from toolkit.market.contract import margin, pip_value, profit, round_money
+from toolkit.market.money.contract import margin, pip_value, profit, round_money
 from toolkit.risk import calculate_position_size
 
 BUY, SELL = Side.BUY, Side.SELL

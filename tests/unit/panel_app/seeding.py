@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from toolkit import clock
 from toolkit.live.feed import FeedSpec, store_bars
 from toolkit.market import Bars, Timeframe
-from toolkit.store import models as m
-from toolkit.store.engine import open_database
+from toolkit.store.sql import models as m
+from toolkit.store.sql.engine import open_database
 
 START = datetime(2017, 1, 2, tzinfo=UTC)
 

@@ -29,7 +29,7 @@ from toolkit.bootstrap import build
 from toolkit.errors import Forbidden, NotFound
 from toolkit.execution.principal import Principal
 from toolkit.settings import Settings
-from toolkit.store import models as m
+from toolkit.store.sql import models as m
 
 
 @dataclass

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from toolkit import clock
 from toolkit.errors import NotFound
-from toolkit.store import models as m
-from toolkit.store.queries import ReadSide, Totals
+from toolkit.store.reading.queries import ReadSide, Totals
+from toolkit.store.sql import models as m
 
 
 @dataclass(frozen=True)

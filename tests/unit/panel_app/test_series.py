@@ -101,7 +101,7 @@ def test_equity_of_a_pair_quoted_the_other_way_converts_at_the_close(seed: Any, 
 
 
 def _run_trades(seed: Any, seeding: Any, count: int) -> Any:
-    from toolkit.store.queries import ReadSide
+    from toolkit.store.reading.queries import ReadSide
 
     run = seed.run(seed.account(), seed.version(), seeding.made_bars(200))
     run.advance(count)

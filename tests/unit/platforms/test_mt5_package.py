@@ -13,8 +13,8 @@ import pytest
 from toolkit.errors import MissingPackage
 from toolkit.platforms.metatrader5 import codes
 from toolkit.platforms.metatrader5.module import load_module
-from toolkit.platforms.simmt5.constants import CONSTANTS
-from toolkit.platforms.simmt5.tuples import TUPLES, make
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.tuples import TUPLES, make
 
 SHARED = Path(__file__).parents[4] / "shared" / "reference" / "mt5_fields.txt"
 

@@ -22,8 +22,8 @@ from toolkit.execution.ports import (
 from toolkit.market import Side, find_instrument
 from toolkit.platforms.metatrader5 import MetaTrader5Platform, codes
 from toolkit.platforms.simmt5 import STRICT, SimMT5
-from toolkit.platforms.simmt5.constants import CONSTANTS
-from toolkit.platforms.simmt5.tuples import make
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.tuples import make
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
 

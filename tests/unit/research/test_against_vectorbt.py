@@ -32,7 +32,7 @@ from toolkit.strategy import (
     lowest,
     rsi,
 )
-from toolkit.strategy.columnar import evaluate
+from toolkit.strategy.drivers.columnar import evaluate
 
 vbt = pytest.importorskip("vectorbt")
 CASES = 208

@@ -12,8 +12,8 @@ import pytest
 import toolkit as tk
 from toolkit.errors import BadInput
 from toolkit.market import Bars, find_instrument
-from toolkit.research.sweep import guided_search
-from toolkit.research.trial_count import not_counted
+from toolkit.research.sweeps.sweep import guided_search
+from toolkit.research.validation.trial_count import not_counted
 
 _START_NS = 1_600_041_600 * 1_000_000_000  # Monday 2020-09-14 00:00 UTC
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from toolkit.research.expectation import Expectation, expectation
+from toolkit.research.validation.expectation import Expectation, expectation
 
 
 def _trades(nets: list[str]) -> list[dict[str, Decimal]]:

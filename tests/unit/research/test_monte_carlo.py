@@ -9,8 +9,8 @@ import pytest
 
 from toolkit.errors import BadInput
 from toolkit.research.backtest import backtest
-from toolkit.research.monte_carlo import LEVELS, monte_carlo, resampled
-from toolkit.research.walk_forward import walk_forward
+from toolkit.research.validation.monte_carlo import LEVELS, monte_carlo, resampled
+from toolkit.research.validation.walk_forward import walk_forward
 from toolkit.simulation.account import PaperAccount
 
 
@@ -94,7 +94,7 @@ def test_fixed_lots_add_money_exactly(fixed):
 
 def test_seed_decides_everything_and_chunks_nothing(result, monkeypatch):
     """The same seed gives the same paths to the bit, however many are worked on at once; another seed gives others."""
-    import toolkit.research.monte_carlo as module
+    import toolkit.research.validation.monte_carlo as module
 
     for method, block in (("shuffle", 1), ("bootstrap", 1), ("bootstrap", 7)):
         whole = monte_carlo(result, method=method, block=block, runs=301, seed=5)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.errors import BadInput
-from toolkit.research.overfitting import overfitting, probability_of_overfitting
-from toolkit.research.sharpe import deflated_sharpe, effective_trials, shape_of, sharpe_of
+from toolkit.research.validation.overfitting import overfitting, probability_of_overfitting
+from toolkit.research.validation.sharpe import deflated_sharpe, effective_trials, shape_of, sharpe_of
 
 
 def plain_cscv(x, blocks, metric):
@@ -135,7 +135,7 @@ def test_halves_are_symmetric():
 
 def test_chunks_do_not_change_the_numbers(monkeypatch):
     """However many choices are worked on at once, every number is the same."""
-    import toolkit.research.overfitting as module
+    import toolkit.research.validation.overfitting as module
 
     x = np.random.default_rng(6).normal(0, 1, (100, 50))
     whole = probability_of_overfitting(x, 10)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from toolkit.research.backtest import backtest
-from toolkit.research.monte_carlo import monte_carlo
-from toolkit.research.overfitting import overfitting
-from toolkit.research.walk_forward import walk_forward
+from toolkit.research.validation.monte_carlo import monte_carlo
+from toolkit.research.validation.overfitting import overfitting
+from toolkit.research.validation.walk_forward import walk_forward
 
 
 def drawn(view):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.errors import BadInput
-from toolkit.research.sharpe import (
+from toolkit.research.validation.sharpe import (
     deflated_sharpe,
     effective_trials,
     expected_maximum,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolkit.research import plots
 from toolkit.research.backtest import backtest
+from toolkit.research.pictures import plots
 from toolkit.simulation.account import PaperAccount
 
 

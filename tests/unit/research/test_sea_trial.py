@@ -13,9 +13,9 @@ from tests.plugins.live_support import EmaCross
 from toolkit.errors import BadInput
 from toolkit.market import Bars
 from toolkit.research.comparison import normalise_all
-from toolkit.research.sea_trial import sea_trial
-from toolkit.research.trial_checks import Drivers, with_another_future
-from toolkit.research.trial_report import TrialReport
+from toolkit.research.trial.checks import Drivers, with_another_future
+from toolkit.research.trial.report import TrialReport
+from toolkit.research.trial.sea_trial import sea_trial
 
 ACCOUNT = tk.PaperAccount(currency="USD", balance=10_000, leverage=30)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from toolkit.errors import BadInput, StrategyError
-from toolkit.research import sweep_engine
 from toolkit.research.backtest import backtest
-from toolkit.research.sweep import guided_search, sweep
+from toolkit.research.sweeps import engine as sweep_engine
+from toolkit.research.sweeps.sweep import guided_search, sweep
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.strategy import Choice, Entry, Lots, crossed_above, crossed_below, ema, sma

@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.errors import BadInput
 from toolkit.research.backtest import backtest
-from toolkit.research.trial_count import (
+from toolkit.research.validation.trial_count import (
     count_sets,
     count_spec,
     count_trial,

@@ -13,9 +13,9 @@ import pytest
 from toolkit.errors import BadInput
 from toolkit.research.backtest import backtest
 from toolkit.research.result import TRADE_COLUMNS
-from toolkit.research.sweep import sweep
-from toolkit.research.trial_count import reset_trials, trials
-from toolkit.research.walk_forward import measured_warm_up, spans, walk_forward
+from toolkit.research.sweeps.sweep import sweep
+from toolkit.research.validation.trial_count import reset_trials, trials
+from toolkit.research.validation.walk_forward import measured_warm_up, spans, walk_forward
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.strategy import Entry, Exit, Lots, StrategySpec
@@ -32,7 +32,7 @@ def walk(ema_cross, year):
 
 def from_hour_class(base, start_ns):
     """The same strategy whose entries are filtered by the clock: no decision before the bar that closes at ``start_ns``."""
-    from toolkit.strategy.expressions import Expr
+    from toolkit.strategy.authoring.expressions import Expr
 
     class From(base):
         def filters(self, x):
@@ -100,7 +100,7 @@ def test_test_span_equals_a_plain_backtest_with_the_same_warm_up(walk, ema_cross
 
 def test_decisions_of_the_test_span_are_those_of_the_whole_history(walk, ema_cross, year):
     """With the measured warm-up every decision of the span equals that of a run from the first bar of the file."""
-    from toolkit.strategy.columnar import evaluate
+    from toolkit.strategy.drivers.columnar import evaluate
 
     for w in walk.parts:
         spec = StrategySpec.from_strategy(ema_cross(**w.params))
@@ -113,7 +113,7 @@ def test_decisions_of_the_test_span_are_those_of_the_whole_history(walk, ema_cro
 
 def test_warm_up_is_measured_beyond_what_is_declared(ema_cross, year):
     """A declared number that is too small is found out and raised until the decisions agree."""
-    from toolkit.strategy.columnar import evaluate
+    from toolkit.strategy.drivers.columnar import evaluate
 
     spec = StrategySpec.from_strategy(ema_cross(fast=5, slow=30))
     spec.__dict__["warmup_bars"] = 1
@@ -295,7 +295,7 @@ def test_ruin_ends_the_walk(reversing, make_bars):
 @pytest.mark.parametrize("kind", ["raised", "kept by the sweep"])
 def test_an_interrupt_keeps_the_windows_that_are_done(walk, ema_cross, year, monkeypatch, kind):
     """Interrupted in the fourth window, three are returned, equal to those of the whole walk; in the first, it is raised."""
-    import toolkit.research.walk_forward as module
+    import toolkit.research.validation.walk_forward as module
 
     def interrupted_at(stop):
         calls = []
@@ -357,6 +357,6 @@ def test_refusals_name_requirement_and_remedy(ema_cross, year, change, message):
 @pytest.mark.parametrize(("text", "same"), [("4W", "28D"), ("672h", "28D"), ("40320min", "28D")])
 def test_lengths_can_be_written_in_several_units(ema_cross, year, text, same):
     """Weeks, hours and minutes are the same spans as days; so is a timedelta."""
-    from toolkit.research.walk_forward import _length
+    from toolkit.research.validation.walk_forward import _length
 
     assert _length("test", text) == _length("test", same) == _length("test", timedelta(days=28))

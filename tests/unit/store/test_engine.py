@@ -11,8 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
 from toolkit.errors import StoreError
-from toolkit.store.engine import SchemaMismatch, make_engine, open_database
-from toolkit.store.models import Base
+from toolkit.store.sql.engine import SchemaMismatch, make_engine, open_database
+from toolkit.store.sql.models import Base
 
 
 def test_an_empty_database_migrated_equals_the_models(database_url):

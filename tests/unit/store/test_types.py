@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select
 from sqlalchemy.exc import StatementError
 
-from toolkit.store.types import ExactDecimal, UtcDateTime
+from toolkit.store.sql.types import ExactDecimal, UtcDateTime
 
 
 @pytest.fixture

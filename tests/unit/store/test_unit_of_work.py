@@ -13,9 +13,9 @@ from sqlalchemy import event, func, select, text
 
 from toolkit.errors import StoreError
 from toolkit.execution.principal import Principal
-from toolkit.store.engine import make_engine
-from toolkit.store.models import User
-from toolkit.store.unit_of_work import DatabaseBusy, UnitOfWork
+from toolkit.store.sql.engine import make_engine
+from toolkit.store.sql.models import User
+from toolkit.store.sql.unit_of_work import DatabaseBusy, UnitOfWork
 
 ME = Principal(uuid4(), "me")
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 import toolkit.strategy as st
 from toolkit.market import Bars
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 HOUR_NS = 3_600_000_000_000

@@ -13,8 +13,9 @@ from hypothesis import strategies as hs
 import toolkit.strategy as st
 from toolkit.errors import SpecError, StrategyError
 from toolkit.market import Bars
-from toolkit.strategy import columnar, kernels
-from toolkit.strategy.sets import SetBinder
+from toolkit.strategy.columns import kernels
+from toolkit.strategy.columns.sets import SetBinder
+from toolkit.strategy.drivers import columnar
 
 NUMBERS: list[Callable[..., Any]] = [
     lambda b, a, c, n: a + c,

@@ -10,9 +10,9 @@ import toolkit as tk
 from tests.plugins import function_signals as signals
 from toolkit.errors import SpecError, StrategyError
 from toolkit.market import Bars
-from toolkit.research.trial_checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
-from toolkit.strategy import functions
+from toolkit.research.trial.checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
 from toolkit.strategy.spec import StrategySpec
+from toolkit.strategy.user_code import functions
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import toolkit.strategy as st
 from toolkit.errors import BarsError, StrategyError
 from toolkit.market import Bars
-from toolkit.strategy import columnar
+from toolkit.strategy.drivers import columnar
 
 Make = Callable[..., st.StrategySpec]
 

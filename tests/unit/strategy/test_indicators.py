@@ -11,7 +11,8 @@ import pytest
 
 import toolkit.strategy as st
 from toolkit.market import Bars
-from toolkit.strategy import kernels, registry
+from toolkit.strategy import registry
+from toolkit.strategy.columns import kernels
 
 Make = Callable[..., st.StrategySpec]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.strategy import kernels
+from toolkit.strategy.columns import kernels
 
 RUN = """
 import sys, numpy as np

@@ -11,7 +11,7 @@ import pytest
 import toolkit.strategy as st
 from toolkit.market import Bars
 from toolkit.strategy import library
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
 
 EXAMPLES = [getattr(library, name) for name in library.__all__]
 

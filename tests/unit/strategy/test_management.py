@@ -12,7 +12,7 @@ import pytest
 import toolkit.strategy as st
 from toolkit.errors import StrategyError
 from toolkit.market import Bars
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
 
 Make = Callable[..., st.StrategySpec]
 

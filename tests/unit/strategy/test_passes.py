@@ -11,8 +11,10 @@ import pytest
 import toolkit.strategy as st
 from tests.unit.strategy.conftest import random_bars
 from toolkit.market import Bars
-from toolkit.strategy import columnar, graph, kernels
-from toolkit.strategy.expressions import as_expr
+from toolkit.strategy import graph
+from toolkit.strategy.authoring.expressions import as_expr
+from toolkit.strategy.columns import kernels
+from toolkit.strategy.drivers import columnar
 
 
 def holes(b: Any) -> Any:

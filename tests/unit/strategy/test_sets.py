@@ -10,9 +10,9 @@ import pytest
 
 import toolkit.strategy as st
 from toolkit.market import Bars
-from toolkit.strategy.columnar import evaluate_set
-from toolkit.strategy.plan import bind
-from toolkit.strategy.sets import SetBinder
+from toolkit.strategy.columns.sets import SetBinder
+from toolkit.strategy.drivers.columnar import evaluate_set
+from toolkit.strategy.drivers.plan import bind
 
 
 def test_a_bound_set_is_what_binding_it_alone_gives(bars: Bars, ema_cross: type[st.SectionedStrategy]) -> None:

@@ -15,7 +15,7 @@ import pytest
 import toolkit.strategy as st
 from toolkit.errors import StrategyError
 from toolkit.market import Bars
-from toolkit.strategy import kernels
+from toolkit.strategy.columns import kernels
 
 Make = Callable[..., st.StrategySpec]
 FACTOR = 2.0

@@ -32,8 +32,8 @@ from toolkit.live.opening.run_checks import check_identity
 from toolkit.market import Side
 from toolkit.platforms.findings import Finding
 from toolkit.risk.guardrails import Guards
-from toolkit.store.accounts import AccountRecord, Accounts
 from toolkit.store.intents import SqlTransaction
+from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.runs import RunRecord, Runs, trades_of
 from toolkit.strategy.spec import StrategySpec
 

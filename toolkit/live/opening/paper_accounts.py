@@ -8,7 +8,7 @@ from toolkit.errors import BadInput, NotFound, must_be
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 
 
 def open_paper_account(

@@ -12,7 +12,7 @@ from toolkit.live.feed import bars_path, store_bars
 from toolkit.live.opening.register import register_account
 from toolkit.market import Bars
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord
+from toolkit.store.people.accounts import AccountRecord
 
 _LOGIN, _SERVER = "5000001", "SimServer-Demo"
 

@@ -12,7 +12,7 @@ from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.market import money_digits
 from toolkit.platforms.opening import check_metatrader5_settings
-from toolkit.store.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts
 
 PLATFORMS = ("metatrader5", "ctrader")
 ALIASES = {"mt5": "metatrader5"}
@@ -116,7 +116,7 @@ def checked_options(platform: str, settings: Mapping[str, Any]) -> dict[str, Any
     if platform == "metatrader5":
         check_metatrader5_settings(options)
     elif platform == "ctrader":
-        from toolkit.platforms.ctrader.opening import check_ctrader_settings  # needs the extra
+        from toolkit.platforms.ctrader.access.opening import check_ctrader_settings  # needs the extra
 
         check_ctrader_settings(options)
     return options

@@ -12,7 +12,7 @@ from toolkit.live.engine import Desk, Engine
 from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay
 from toolkit.market import Instrument
 from toolkit.risk.guardrails import Guards
-from toolkit.store.accounts import AccountRecord
+from toolkit.store.people.accounts import AccountRecord
 from toolkit.store.runs import VersionRecord
 
 

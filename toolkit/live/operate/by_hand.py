@@ -10,7 +10,7 @@ from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.submit import move
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.accounts import may_see
+from toolkit.store.people.accounts import may_see
 
 
 def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:

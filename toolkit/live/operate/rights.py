@@ -7,7 +7,7 @@ from uuid import UUID
 
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store.accounts import Accounts, may_act, may_halt, role_of
+from toolkit.store.people.accounts import Accounts, may_act, may_halt, role_of
 
 
 @dataclass(frozen=True, slots=True)

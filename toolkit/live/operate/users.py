@@ -7,8 +7,8 @@ from collections.abc import Callable
 from toolkit.errors import Forbidden
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store import audit
-from toolkit.store.users import Users
+from toolkit.store.people import audit
+from toolkit.store.people.users import Users
 
 
 def add_user(engine: Engine, principal: Principal, name: str, role: str = "trader") -> Principal:

@@ -21,9 +21,9 @@ from toolkit.execution.principal import Principal
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
 from toolkit.market import Side
-from toolkit.store import audit
-from toolkit.store.accounts import Accounts, may_act
 from toolkit.store.intents import SqlTransaction
+from toolkit.store.people import audit
+from toolkit.store.people.accounts import Accounts, may_act
 
 ENTRY_VALID = timedelta(seconds=60)
 

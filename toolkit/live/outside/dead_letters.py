@@ -19,9 +19,9 @@ from toolkit.errors import Forbidden, NotFound, must_be
 from toolkit.execution.intents import IntentState
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.store import audit
-from toolkit.store.accounts import Accounts
 from toolkit.store.intents import SqlTransaction
+from toolkit.store.people import audit
+from toolkit.store.people.accounts import Accounts
 
 if TYPE_CHECKING:
     from dramatiq import Message

@@ -8,7 +8,7 @@ import ipaddress
 from sqlalchemy import text
 
 from toolkit.live.engine import Engine
-from toolkit.store.pulse import read_pulse
+from toolkit.store.reading.pulse import read_pulse
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

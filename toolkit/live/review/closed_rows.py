@@ -12,8 +12,8 @@ from toolkit.execution.ledger.bookkeeping import deal_from_json
 from toolkit.execution.ports import PlatformDeal
 from toolkit.simulation.account import from_minor, to_minor
 from toolkit.simulation.managed.rules import share
-from toolkit.store.models import PlatformEvent
 from toolkit.store.runs import trades_of
+from toolkit.store.sql.models import PlatformEvent
 
 _EVENTS: Any = PlatformEvent.__table__
 

@@ -19,7 +19,7 @@ from toolkit.live.review.seen_bars import seen_bars
 from toolkit.market import Bars, Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import read_account
+from toolkit.store.people.accounts import read_account
 from toolkit.store.runs import RunRecord, Runs, Versions
 from toolkit.strategy.spec import StrategySpec
 

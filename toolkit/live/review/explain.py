@@ -17,10 +17,10 @@ from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.seen_bars import seen_bars
 from toolkit.market import Bars
-from toolkit.store.models import ExecutionIntent, GuardrailTrip, IntentEvent, Order, RunEvent, Trade
 from toolkit.store.runs import Runs, Versions
-from toolkit.strategy.incremental import Incremental
-from toolkit.strategy.management import FEATURES
+from toolkit.store.sql.models import ExecutionIntent, GuardrailTrip, IntentEvent, Order, RunEvent, Trade
+from toolkit.strategy.authoring.management import FEATURES
+from toolkit.strategy.drivers.incremental import Incremental
 from toolkit.strategy.spec import StrategySpec
 
 _INTENTS: Any = ExecutionIntent.__table__

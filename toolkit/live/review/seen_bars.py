@@ -13,12 +13,12 @@ from toolkit.clock import from_ns, to_ns
 from toolkit.errors import NotFound
 from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, stored_bars
-from toolkit.live.stepping.platform_feed import feed_name
 from toolkit.live.stepping.run_state import decode
+from toolkit.live.stepping.sources.platform_feed import feed_name
 from toolkit.market import Bars, Instrument
-from toolkit.store.accounts import read_account
-from toolkit.store.models import BarSeen
+from toolkit.store.people.accounts import read_account
 from toolkit.store.runs import RunRecord, VersionRecord
+from toolkit.store.sql.models import BarSeen
 
 _SEEN: Any = BarSeen.__table__
 _COLUMNS = ("bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close")

@@ -12,7 +12,7 @@ from toolkit.execution.recovery.kill_switch import FlattenReport
 from toolkit.execution.recovery.kill_switch import flatten as flatten_here
 from toolkit.live import live_runs
 from toolkit.live.engine import Engine
-from toolkit.store.accounts import Accounts, may_act
+from toolkit.store.people.accounts import Accounts, may_act
 
 _LOOK_SECONDS = 0.25
 _AGAIN_SECONDS = 5.0

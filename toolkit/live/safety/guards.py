@@ -17,13 +17,13 @@ from toolkit.live.engine import Engine
 from toolkit.risk import guard_rules as rules
 from toolkit.risk.account_guards import AccountGuards
 from toolkit.risk.guardrails import GUARD_REASONS
-from toolkit.store import audit
-from toolkit.store.accounts import Accounts, may_act
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import Account, EquityMark, GuardrailTrip
-from toolkit.store.queries import ReadSide
-from toolkit.store.records import TripRow
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.people import audit
+from toolkit.store.people.accounts import Accounts, may_act
+from toolkit.store.reading.queries import ReadSide
+from toolkit.store.reading.records import TripRow
+from toolkit.store.sql.models import Account, EquityMark, GuardrailTrip
+from toolkit.store.sql.unit_of_work import UnitOfWork
 
 _ACCOUNTS: Any = Account.__table__
 _TRIPS: Any = GuardrailTrip.__table__

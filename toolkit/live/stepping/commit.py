@@ -17,15 +17,15 @@ from toolkit.execution.ledger.submit import submit
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.decide import Orders
 from toolkit.live.stepping.program import Hot, forget
-from toolkit.live.stepping.rounds import current_round
 from toolkit.live.stepping.run_book import Positions, count_closed, read_positions, with_swap
 from toolkit.live.stepping.run_state import encode
+from toolkit.live.stepping.sources.rounds import current_round
 from toolkit.simulation.account import from_minor, to_minor
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import ExecutionIntent, Trade
 from toolkit.store.runs import RunRecord, Runs, add_event, put_equity_mark
-from toolkit.store.statements import Statement
-from toolkit.store.unit_of_work import UnitOfWork
+from toolkit.store.sql.models import ExecutionIntent, Trade
+from toolkit.store.sql.statements import Statement
+from toolkit.store.sql.unit_of_work import UnitOfWork
 
 _INTENTS: Any = ExecutionIntent.__table__
 _TRADES: Any = Trade.__table__

@@ -25,7 +25,7 @@ from toolkit.simulation import rules
 from toolkit.simulation.account import from_minor
 from toolkit.simulation.managed import rules as managed
 from toolkit.store.runs import RunRecord
-from toolkit.strategy.sections import Lots
+from toolkit.strategy.authoring.sections import Lots
 
 ENTRY_VALID = timedelta(seconds=60)
 

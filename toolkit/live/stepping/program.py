@@ -24,8 +24,8 @@ from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import to_minor
 from toolkit.simulation.rates import value_columns
 from toolkit.store.runs import RunRecord, Versions
-from toolkit.strategy.incremental import Incremental
-from toolkit.strategy.management import FEATURES
+from toolkit.strategy.authoring.management import FEATURES
+from toolkit.strategy.drivers.incremental import Incremental
 from toolkit.strategy.spec import StrategySpec
 
 _CACHE_LIMIT = 2_000

@@ -26,7 +26,7 @@ class Waiting:
     act_ns
         Moment it is carried out: the open of the next bar.
     code, stop_points, target_points, rr, has_stop
-        The decision's own words, see `toolkit.strategy.incremental.Decision`.
+        The decision's own words, see `toolkit.strategy.drivers.incremental.Decision`.
     plan
         Of a managed strategy: what the entry asks for besides stop and target, see `toolkit.live.stepping.plan_words`.
     bid_high, ask_low

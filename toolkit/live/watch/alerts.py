@@ -14,8 +14,8 @@ from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.drift import DriftReport
 from toolkit.settings import Settings
-from toolkit.store.models import ExecutionIntent, GuardrailTrip, LiveRun
-from toolkit.store.queries import visible_accounts
+from toolkit.store.reading.queries import visible_accounts
+from toolkit.store.sql.models import ExecutionIntent, GuardrailTrip, LiveRun
 
 _RUNS: Any = LiveRun.__table__
 _INTENTS: Any = ExecutionIntent.__table__

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from toolkit.errors import LeaseLost, ToolkitError
 from toolkit.live.engine import Desk, Engine
+from toolkit.live.hosting.turns import turn_of
 from toolkit.live.review.drift import DriftReport, Model, measure_drift
-from toolkit.live.turns import turn_of
 from toolkit.live.watch.alerts import STANDING, Alert, AlertLimits, drift_alert, find_alerts
 from toolkit.live.watch.balance import balance_alert, balance_due, check_balance, newest_check
 from toolkit.live.watch.clocks import clock_alerts

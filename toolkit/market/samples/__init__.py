@@ -8,8 +8,8 @@ from importlib.resources import as_file, files
 from typing import Any
 
 from toolkit.errors import BadInput, must_be
-from toolkit.market.bars import Bars
-from toolkit.market.loading import load_bars
+from toolkit.market.series.bars import Bars
+from toolkit.market.series.loading import load_bars
 from toolkit.market.timeframes import Timeframe
 
 

@@ -20,7 +20,7 @@ from toolkit.execution.ports import (
     PlatformCommand,
 )
 from toolkit.platforms.ctrader import codes, convert, requests
-from toolkit.platforms.ctrader.client import ApiError, LineLost, Talk
+from toolkit.platforms.ctrader.line.client import ApiError, LineLost, Talk
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import Session
 

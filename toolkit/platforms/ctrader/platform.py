@@ -18,14 +18,15 @@ from toolkit.execution.ports import (
     PlatformCommand,
     PlatformDeal,
 )
-from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe, contract
+from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe
+from toolkit.market.money import contract
 from toolkit.platforms.ctrader import codes, convert
-from toolkit.platforms.ctrader.client import Line
+from toolkit.platforms.ctrader.access.tokens import CredentialStore
 from toolkit.platforms.ctrader.desk import Desk
 from toolkit.platforms.ctrader.history import Past
+from toolkit.platforms.ctrader.line.client import Line
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import PORT, Session
-from toolkit.platforms.ctrader.tokens import CredentialStore
 from toolkit.platforms.file_lock import FileLock
 from toolkit.platforms.findings import Finding
 
@@ -44,7 +45,7 @@ class CTraderPlatform:
     Parameters
     ----------
     credentials
-        Where the application's name and the account's tokens are kept (`toolkit.platforms.ctrader.tokens`).
+        Where the application's name and the account's tokens are kept (`toolkit.platforms.ctrader.access.tokens`).
     login, environment
         The account: its trader login, and whether it is demo or real. They are two systems; the token's word on which of
         them the account belongs to is checked at connect.

@@ -22,9 +22,9 @@ from toolkit.errors import (
 )
 from toolkit.market import Quote
 from toolkit.platforms.ctrader import codes, convert
-from toolkit.platforms.ctrader.client import ApiError, Line, OpenApiClient, retryable_read
+from toolkit.platforms.ctrader.access.tokens import Credentials, CredentialStore
+from toolkit.platforms.ctrader.line.client import ApiError, Line, OpenApiClient, retryable_read
 from toolkit.platforms.ctrader.messages import pb
-from toolkit.platforms.ctrader.tokens import Credentials, CredentialStore
 from toolkit.platforms.server_now import ServerNow
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from toolkit.market import Instrument, Timeframe
 from toolkit.platforms.ctrader import codes, convert
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.simulated import SimulatedPlatform
-from toolkit.platforms.simulated.records import Deal, Order, Position
+from toolkit.platforms.simulated.book.records import Deal, Order, Position
 from toolkit.simulation import rules
 
 _STATUS = {

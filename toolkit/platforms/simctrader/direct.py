@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from toolkit.errors import PlatformError
-from toolkit.platforms.ctrader.client import LineLost, not_an_error
-from toolkit.platforms.ctrader.frames import decode, encode
+from toolkit.platforms.ctrader.line.client import LineLost, not_an_error
+from toolkit.platforms.ctrader.line.frames import decode, encode
 from toolkit.platforms.simctrader.dialogue import Dialogue
 from toolkit.platforms.simctrader.refusals import HangUp
 

@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.clock import SYSTEM, to_ns
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
-from toolkit.platforms.ctrader.tokens import Credentials, FileCredentials
+from toolkit.platforms.ctrader.access.tokens import Credentials, FileCredentials
 from toolkit.platforms.simctrader.server import Sandbox
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount

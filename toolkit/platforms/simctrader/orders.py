@@ -20,8 +20,8 @@ from toolkit.platforms.ctrader import codes, convert
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.simctrader.book import VenueBook
 from toolkit.platforms.simctrader.refusals import REFUSALS, HangUp, Refused
+from toolkit.platforms.simulated.book.records import Deal
 from toolkit.platforms.simulated.desk import Reply
-from toolkit.platforms.simulated.records import Deal
 from toolkit.platforms.simulated.server_desk import ChangeOrder
 
 if TYPE_CHECKING:

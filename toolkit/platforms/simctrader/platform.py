@@ -7,9 +7,9 @@ from pathlib import Path
 
 from toolkit.clock import SYSTEM
 from toolkit.market import Bars, Quote
+from toolkit.platforms.ctrader.access.tokens import Credentials
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.platform import CTraderPlatform
-from toolkit.platforms.ctrader.tokens import Credentials
 from toolkit.platforms.file_lock import FileLock
 from toolkit.platforms.simctrader.dialogue import Gate, Limits
 from toolkit.platforms.simctrader.server import Sandbox

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from toolkit.errors import PlatformError
-from toolkit.platforms.ctrader.frames import decode, encode, read_body
+from toolkit.platforms.ctrader.line.frames import decode, encode, read_body
 from toolkit.platforms.simctrader import certificate
 from toolkit.platforms.simctrader.book import VenueBook
 from toolkit.platforms.simctrader.dialogue import Dialogue, Gate, Limits, Plan, Said

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.platforms.simmt5.constants import CONSTANTS
-from toolkit.platforms.simmt5.filters import in_group, wall
 from toolkit.platforms.simmt5.session import FAILED, NOT_FOUND, TerminalSession
-from toolkit.platforms.simmt5.tuples import make
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.filters import in_group, wall
+from toolkit.platforms.simmt5.surface.tuples import make
 
 RATES = np.dtype(
     [

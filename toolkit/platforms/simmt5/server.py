@@ -11,10 +11,10 @@ from toolkit.execution.ports import OrderType
 from toolkit.market import Instrument
 from toolkit.market.platform_clock import PlatformClock, find_clock
 from toolkit.platforms.metatrader5.convert import ServerTime
-from toolkit.platforms.simmt5.constants import CONSTANTS as C
-from toolkit.platforms.simmt5.tuples import make
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS as C
+from toolkit.platforms.simmt5.surface.tuples import make
 from toolkit.platforms.simulated import SimulatedPlatform
-from toolkit.platforms.simulated.records import Deal, Order, Position
+from toolkit.platforms.simulated.book.records import Deal, Order, Position
 from toolkit.simulation import rules
 
 _REASONS = {"stop_loss": 4, "take_profit": 5, "stop_out": 6, "manual": 0}

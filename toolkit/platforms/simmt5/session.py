@@ -9,9 +9,9 @@ from typing import Any
 from toolkit.clock import SYSTEM
 from toolkit.errors import ConversionRateMissing
 from toolkit.market.platform_clock import NEW_YORK_PLUS_7, PlatformClock
-from toolkit.platforms.simmt5.constants import CONSTANTS
 from toolkit.platforms.simmt5.server import Server
-from toolkit.platforms.simmt5.tuples import make
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.tuples import make
 from toolkit.platforms.simulated import SimulatedPlatform
 
 OK = (1, "Success")

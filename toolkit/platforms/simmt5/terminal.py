@@ -11,11 +11,12 @@ from typing import Any
 from toolkit.errors import ConversionRateMissing
 from toolkit.execution.ports import OpenOrder, Outcome
 from toolkit.market import Side
-from toolkit.platforms.simmt5 import arguments, trading
-from toolkit.platforms.simmt5.constants import CONSTANTS
-from toolkit.platforms.simmt5.filters import EVER, around, filtered, within
+from toolkit.platforms.simmt5 import trading
 from toolkit.platforms.simmt5.market_calls import MarketCalls
 from toolkit.platforms.simmt5.session import FAILED, LOST, NO_IPC, NOT_FOUND
+from toolkit.platforms.simmt5.surface import arguments
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS
+from toolkit.platforms.simmt5.surface.filters import EVER, around, filtered, within
 from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy
 
 

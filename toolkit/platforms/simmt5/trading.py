@@ -18,12 +18,12 @@ from toolkit.execution.ports import (
     PlatformCommand,
 )
 from toolkit.market import Instrument, Side
-from toolkit.platforms.simmt5.arguments import request_tuple
-from toolkit.platforms.simmt5.constants import CONSTANTS as C
 from toolkit.platforms.simmt5.server import Server
-from toolkit.platforms.simmt5.tuples import make
+from toolkit.platforms.simmt5.surface.arguments import request_tuple
+from toolkit.platforms.simmt5.surface.constants import CONSTANTS as C
+from toolkit.platforms.simmt5.surface.tuples import make
+from toolkit.platforms.simulated.book.records import Order, Position
 from toolkit.platforms.simulated.desk import Reply
-from toolkit.platforms.simulated.records import Order, Position
 from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy
 
 INVALID = C["TRADE_RETCODE_INVALID"]

@@ -17,9 +17,9 @@ from toolkit.execution.ports import (
     PlatformCommand,
 )
 from toolkit.market import Instrument
+from toolkit.platforms.simulated.book.ledger import Ledger
+from toolkit.platforms.simulated.book.records import Order, Position
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
-from toolkit.platforms.simulated.ledger import Ledger
-from toolkit.platforms.simulated.records import Order, Position
 from toolkit.simulation import rules
 
 

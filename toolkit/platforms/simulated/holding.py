@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from toolkit.market.instruments import INT32_MAX
-from toolkit.platforms.simulated.ledger import Ledger
-from toolkit.platforms.simulated.records import Position
-from toolkit.platforms.simulated.replay import Replay
+from toolkit.platforms.simulated.book.ledger import Ledger
+from toolkit.platforms.simulated.book.records import Position
+from toolkit.platforms.simulated.course.replay import Replay
 from toolkit.simulation import rules
 from toolkit.simulation.holding.margin import equity_floor, loss_points_over
 from toolkit.simulation.holding.swap import SWAP_OFF

@@ -29,10 +29,10 @@ from toolkit.execution.ports import (
     PlatformDeal,
 )
 from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe
-from toolkit.platforms.simulated import views
+from toolkit.platforms.simulated.book import views
+from toolkit.platforms.simulated.book.records import Deal
 from toolkit.platforms.simulated.desk import Reply, VenueRules
 from toolkit.platforms.simulated.faults import FaultScript
-from toolkit.platforms.simulated.records import Deal
 from toolkit.platforms.simulated.venue import Venue
 from toolkit.simulation import rules
 from toolkit.simulation.account import PaperAccount

@@ -9,8 +9,8 @@ from decimal import Decimal
 from toolkit.clock import to_ns
 from toolkit.errors import QuoteError
 from toolkit.execution.ports import ClientTag, OrderType, Outcome
+from toolkit.platforms.simulated.book.records import Order, Position
 from toolkit.platforms.simulated.desk import OrderDesk, Refused, Reply
-from toolkit.platforms.simulated.records import Order, Position
 from toolkit.simulation import rules
 
 

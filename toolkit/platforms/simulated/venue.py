@@ -10,14 +10,14 @@ from pathlib import Path
 from toolkit.errors import ConversionRateMissing, PlatformError, PlatformUnavailable, must_be
 from toolkit.execution.ports import Outcome, PlatformCommand
 from toolkit.market import Bars, Instrument
+from toolkit.platforms.simulated.book.journal import Journal
+from toolkit.platforms.simulated.book.ledger import Ledger
+from toolkit.platforms.simulated.book.records import LateCommand, Position, VenueState
+from toolkit.platforms.simulated.course.prices import VenuePrices
+from toolkit.platforms.simulated.course.timeline import Timeline
 from toolkit.platforms.simulated.desk import Reply, VenueRules
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript, command_kind, encode_command
-from toolkit.platforms.simulated.journal import Journal
-from toolkit.platforms.simulated.ledger import Ledger
-from toolkit.platforms.simulated.prices import VenuePrices
-from toolkit.platforms.simulated.records import LateCommand, Position, VenueState
 from toolkit.platforms.simulated.server_desk import ChangeOrder, CloseBy, ServerDesk
-from toolkit.platforms.simulated.timeline import Timeline
 from toolkit.simulation.account import PaperAccount
 
 #: Facts that may change between two openings without making the old deals unreadable.

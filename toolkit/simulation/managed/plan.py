@@ -32,7 +32,7 @@ _MOST = 1 << 31
 
 
 class Managing(Protocol):
-    """What the strategy layer resolved, see `toolkit.strategy.management.Management`; a whole column or one value each."""
+    """What the strategy layer resolved (`toolkit.strategy.authoring.management.Management`); a whole column or one value each."""
 
     @property
     def entry_kind(self) -> str:

@@ -1,1 +1,1 @@
-"""The schema's history, run by `toolkit.store.engine.open_database`; an empty database migrated equals the models."""
+"""The schema's history, run by `toolkit.store.sql.engine.open_database`; an empty database migrated equals the models."""

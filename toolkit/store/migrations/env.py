@@ -1,4 +1,4 @@
-"""Alembic's entry point; it runs on the connection that `toolkit.store.engine` hands over, never on a URL of its own."""
+"""Alembic's entry point; it runs on the connection that `toolkit.store.sql.engine` hands over, never on a URL of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from alembic import context
 
-from toolkit.store.models import Base
+from toolkit.store.sql.models import Base
 
 
 def _render(kind: str, thing: Any, _autogen: Any) -> str | Literal[False]:
     """Write our own column types by name when a migration is generated."""
-    if kind == "type" and type(thing).__module__ == "toolkit.store.types":
+    if kind == "type" and type(thing).__module__ == "toolkit.store.sql.types":
         return f"{type(thing).__name__}()"
     return False
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from toolkit.execution.principal import Principal
-from toolkit.store.models import AlertState
-from toolkit.store.queries import visible_accounts
+from toolkit.store.reading.queries import visible_accounts
+from toolkit.store.sql.models import AlertState
 
 _ALERTS: Any = AlertState.__table__
 

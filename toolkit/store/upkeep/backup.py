@@ -22,8 +22,8 @@ from sqlalchemy import URL, inspect, make_url
 from toolkit.clock import now
 from toolkit.errors import MissingPackage, StoreError, must_be
 from toolkit.settings import redacted_url
-from toolkit.store.audit import first_broken_row
-from toolkit.store.engine import head_of, make_engine, schema_of
+from toolkit.store.people.audit import first_broken_row
+from toolkit.store.sql.engine import head_of, make_engine, schema_of
 
 MANIFEST = "manifest.json"
 _SQLITE_NAME = "seatrial.db"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select
 
-from toolkit.store.models import BalanceCheck, Trade
+from toolkit.store.sql.models import BalanceCheck, Trade
 
 _CHECKS: Any = BalanceCheck.__table__
 _TRADES: Any = Trade.__table__

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete
 
 from toolkit.clock import to_ns
-from toolkit.store.models import AlertState, BarSeen, RunEvent
+from toolkit.store.sql.models import AlertState, BarSeen, RunEvent
 
 _SEEN: Any = BarSeen.__table__
 _EVENTS: Any = RunEvent.__table__

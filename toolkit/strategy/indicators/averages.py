@@ -6,7 +6,7 @@ from math import nan
 from typing import Any
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, as_expr, make, numeric, window
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make, numeric, window
 from toolkit.strategy.indicators.windows import wma
 from toolkit.strategy.registry import step, whole
 

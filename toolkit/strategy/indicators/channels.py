@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
-from toolkit.strategy.expressions import Expr, as_expr, make, window
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make, window
+from toolkit.strategy.authoring.symbols import Outputs, as_bars
 from toolkit.strategy.registry import step, whole
-from toolkit.strategy.symbols import Outputs, as_bars
 
 Window = Any
 

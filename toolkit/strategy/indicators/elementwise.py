@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import nan, sqrt
 from typing import Any
 
-from toolkit.strategy.expressions import Expr, as_expr, elementwise, numeric
+from toolkit.strategy.authoring.expressions import Expr, as_expr, elementwise, numeric
 from toolkit.strategy.indicators import vectors
 from toolkit.strategy.registry import step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
-from toolkit.strategy.expressions import Expr, as_expr, make
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make
 from toolkit.strategy.registry import step, whole
 
 Window = Any  # a Python list in the live step, a float64 array in the kernel

@@ -6,12 +6,12 @@ from math import nan
 from typing import Any
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, as_expr, make, window
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make, window
+from toolkit.strategy.authoring.symbols import Outputs, as_bars
 from toolkit.strategy.indicators.averages import ema
 from toolkit.strategy.indicators.channels import highest, lowest
 from toolkit.strategy.indicators.windows import sma
 from toolkit.strategy.registry import step, whole
-from toolkit.strategy.symbols import Outputs, as_bars
 
 Window = Any
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import nan
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, elementwise, make, numeric, plain_number, scalar
+from toolkit.strategy.authoring.expressions import Expr, elementwise, make, numeric, plain_number, scalar
+from toolkit.strategy.authoring.symbols import as_bars
 from toolkit.strategy.indicators.windows import clock_field, day_of
 from toolkit.strategy.registry import helper, step
-from toolkit.strategy.symbols import as_bars
 
 
 def minute_of_day() -> Expr:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import nan
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, make, numeric, scalar
+from toolkit.strategy.authoring.expressions import Expr, make, numeric, scalar
+from toolkit.strategy.authoring.symbols import Outputs, as_bars
 from toolkit.strategy.indicators.averages import wilder
 from toolkit.strategy.indicators.elementwise import where
 from toolkit.strategy.indicators.volatility import atr, true_range
 from toolkit.strategy.registry import helper, step
-from toolkit.strategy.symbols import Outputs, as_bars
 
 
 @helper

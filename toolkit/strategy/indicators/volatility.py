@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import nan
 
-from toolkit.strategy.expressions import Expr, as_expr, make, numeric, scalar
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make, numeric, scalar
+from toolkit.strategy.authoring.symbols import Outputs, as_bars
 from toolkit.strategy.indicators.averages import ema, wilder
 from toolkit.strategy.indicators.windows import sma, std
 from toolkit.strategy.registry import step
-from toolkit.strategy.symbols import Outputs, as_bars
 
 
 @step("true_range", "fff", state=(nan,), warm=lambda: 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import nan
 
-from toolkit.strategy.expressions import Expr, make
+from toolkit.strategy.authoring.expressions import Expr, make
+from toolkit.strategy.authoring.symbols import as_bars
 from toolkit.strategy.indicators.windows import clock_field, day_of
 from toolkit.strategy.registry import step
-from toolkit.strategy.symbols import as_bars
 
 
 @step("vwap_day", "ffff", state=(nan, 0.0, 0.0, 0.0, 0.0), warm=lambda: 1440)

@@ -6,7 +6,7 @@ from math import nan, sqrt
 from typing import Any
 
 from toolkit.errors import StrategyError, must_be
-from toolkit.strategy.expressions import Expr, as_expr, make, numeric, plain_number, scalar, window
+from toolkit.strategy.authoring.expressions import Expr, as_expr, make, numeric, plain_number, scalar, window
 from toolkit.strategy.registry import step, whole
 
 Window = Any

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from toolkit.bootstrap import build
-from toolkit.cli.demo_strategy import EmaCross
+from toolkit.cli.demo.strategy import EmaCross
 from toolkit.clock import from_ns
 from toolkit.errors import Forbidden
 from toolkit.live.opening.minimum_lot import trade_minimum_lot
@@ -23,7 +23,7 @@ from toolkit.platforms.simmt5 import STRICT, SimMT5Platform
 from toolkit.platforms.simulated import Fault, FaultKind, FaultScript, SimulatedPlatform
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import AccountRecord
+from toolkit.store.people.accounts import AccountRecord
 from toolkit.strategy.spec import StrategySpec
 
 ACCOUNT = AccountRecord(

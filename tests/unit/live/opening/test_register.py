@@ -10,7 +10,7 @@ import pytest
 from tests.plugins.live_support import Sea
 from toolkit.errors import BadInput
 from toolkit.live.opening.register import register_account
-from toolkit.store.accounts import AccountRecord
+from toolkit.store.people.accounts import AccountRecord
 
 CANARY = "s3cr3t-canary-9f1c"
 

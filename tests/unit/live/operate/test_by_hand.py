@@ -15,10 +15,10 @@ from toolkit.errors import Forbidden, IllegalTransition, NotFound
 from toolkit.live.operate.by_hand import release_intent
 from toolkit.live.operate.users import add_user
 from toolkit.settings import Settings
-from toolkit.store import models as m
-from toolkit.store.accounts import Accounts
-from toolkit.store.operations import Operations
-from toolkit.store.queries import ReadSide
+from toolkit.store.people.accounts import Accounts
+from toolkit.store.people.operations import Operations
+from toolkit.store.reading.queries import ReadSide
+from toolkit.store.sql import models as m
 
 ROOT = Path(__file__).parents[4]
 

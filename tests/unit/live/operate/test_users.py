@@ -16,11 +16,11 @@ from toolkit.live.operate.rights import rights_on
 from toolkit.live.operate.users import add_user, change_role
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
-from toolkit.store.accounts import Accounts, may_act, may_see
 from toolkit.store.intents import SqlTransaction
-from toolkit.store.models import User
-from toolkit.store.operations import Operations
-from toolkit.store.queries import ReadSide
+from toolkit.store.people.accounts import Accounts, may_act, may_see
+from toolkit.store.people.operations import Operations
+from toolkit.store.reading.queries import ReadSide
+from toolkit.store.sql.models import User
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from toolkit.errors import Forbidden, IdempotencyConflict, NotFound, RequestErro
 from toolkit.live.advance import advance
 from toolkit.live.outside.ai import AiRules, AiSignal, build_ai_request, execute_ai_trade
 from toolkit.market import Bars, Side
-from toolkit.store.accounts import ensure_user
-from toolkit.store.models import Audit, ExecutionIntent
+from toolkit.store.people.accounts import ensure_user
+from toolkit.store.sql.models import Audit, ExecutionIntent
 
 
 @pytest.fixture

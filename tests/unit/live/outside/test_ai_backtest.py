@@ -18,7 +18,7 @@ from toolkit.errors import BadInput, NotFound, RequestError
 from toolkit.live.outside.ai import execute_ai_trade
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
-from toolkit.store.models import Trade
+from toolkit.store.sql.models import Trade
 
 ACCOUNT = tk.PaperAccount(currency="USD", balance=10_000, leverage=30)
 

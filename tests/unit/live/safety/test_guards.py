@@ -13,12 +13,12 @@ from tests.plugins.live_support import EmaCross, RsiReversal, Sea
 from toolkit import session
 from toolkit.errors import BadInput, Forbidden, NotFound
 from toolkit.live.advance import advance
-from toolkit.live.host import RunThread
+from toolkit.live.hosting.host import RunThread
 from toolkit.live.safety.flatten import halt_and_flatten
 from toolkit.live.safety.guards import account_guards, guardrail_trips, reset_trips, set_account_guards
 from toolkit.market import Bars
-from toolkit.store.accounts import Accounts, ensure_user
-from toolkit.store.models import Audit, EquityMark, ExecutionIntent, Trade
+from toolkit.store.people.accounts import Accounts, ensure_user
+from toolkit.store.sql.models import Audit, EquityMark, ExecutionIntent, Trade
 
 
 def audited(sea: Sea, action: str) -> list[str]:

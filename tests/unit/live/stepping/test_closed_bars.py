@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import toolkit as tk
 from toolkit.clock import from_ns
 from toolkit.errors import BarsError
-from toolkit.live.stepping.closed_bars import clock_change, gap_words, read_closed
+from toolkit.live.stepping.sources.closed_bars import clock_change, gap_words, read_closed
 from toolkit.market import Bars
 
 BARS = tk.sample_bars("EURUSD", "H1")[:300]

@@ -20,7 +20,7 @@ from toolkit.live.watch.alerts import Alert, AlertLimits, find_alerts
 from toolkit.live.watch.notify import AlertDesk, AppriseNotifier, Nobody, dead_mans_heartbeat
 from toolkit.market import Bars
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
-from toolkit.store.models import GuardrailTrip
+from toolkit.store.sql.models import GuardrailTrip
 from toolkit.store.upkeep.alerts import clear_others, list_alerts
 
 

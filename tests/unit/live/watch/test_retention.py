@@ -13,7 +13,7 @@ from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.watch.retention import prune_older
 from toolkit.market import Bars
-from toolkit.store.models import Audit, BarSeen, RunEvent
+from toolkit.store.sql.models import Audit, BarSeen, RunEvent
 
 
 def count(sea: Sea, table: Any) -> int:

@@ -23,7 +23,7 @@ from toolkit.market import Bars
 from toolkit.platforms.simulated.faults import FaultScript
 from toolkit.research.backtest import model_trades
 from toolkit.settings import Settings
-from toolkit.store.models import AlertState, BalanceCheck, RunEvent
+from toolkit.store.sql.models import AlertState, BalanceCheck, RunEvent
 
 
 def active(sea: Sea) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from toolkit.errors import PlatformUnavailable, WrongAccount
-from toolkit.platforms.ctrader.oauth import Grant, exchange
+from toolkit.platforms.ctrader.access.oauth import Grant, exchange
 
 
 class TokenService:

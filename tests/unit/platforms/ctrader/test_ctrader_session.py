@@ -15,10 +15,10 @@ from tests.unit.platforms.ctrader.conftest import START, Desk, buy
 from toolkit.clock import SYSTEM, ManualClock
 from toolkit.errors import BadInput, PlatformUnavailable, ReadFailed, WrongAccount
 from toolkit.execution.ports import ClosePosition, ModifyProtection, Outcome
-from toolkit.platforms.ctrader.client import Pace
+from toolkit.platforms.ctrader.access.tokens import Credentials, FileCredentials, store_of
+from toolkit.platforms.ctrader.line.client import Pace
 from toolkit.platforms.ctrader.messages import pb
-from toolkit.platforms.ctrader.tokens import Credentials, FileCredentials, store_of
-from toolkit.platforms.simulated.journal import Journal as VenueJournal
+from toolkit.platforms.simulated.book.journal import Journal as VenueJournal
 
 
 def wait_until(there: Any, seconds: float = 10.0) -> None:

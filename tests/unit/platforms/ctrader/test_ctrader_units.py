@@ -20,7 +20,7 @@ from toolkit.execution.ports import ClientTag, Outcome
 from toolkit.market import Side, find_instrument
 from toolkit.market.instruments import known_symbols
 from toolkit.platforms.ctrader import codes, convert
-from toolkit.platforms.ctrader.frames import decode, encode
+from toolkit.platforms.ctrader.line.frames import decode, encode
 from toolkit.platforms.ctrader.messages import BY_NUMBER, pb
 from toolkit.platforms.simctrader import SimCTraderPlatform
 from toolkit.platforms.simctrader.book import VenueBook

@@ -18,7 +18,7 @@ from toolkit.live.advance import advance
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference, normalise_all
 from toolkit.settings import Settings
-from toolkit.store.engine import SchemaMismatch, head_of, make_engine, open_database, schema_of
+from toolkit.store.sql.engine import SchemaMismatch, head_of, make_engine, open_database, schema_of
 from toolkit.store.upkeep.backup import integrity_findings, restore_backup, write_backup
 
 
@@ -123,7 +123,7 @@ def _older(url: str) -> None:
     """Take the newest revision off a database."""
     from alembic import command
 
-    from toolkit.store.engine import _alembic
+    from toolkit.store.sql.engine import _alembic
 
     engine = make_engine(url)
     with engine.begin() as connection:

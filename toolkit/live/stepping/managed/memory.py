@@ -20,7 +20,7 @@ from toolkit.live.stepping.run_book import OpenTrade, Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.simulation.managed import rules
 from toolkit.simulation.managed.plan import fraction_of
-from toolkit.strategy.management import Management
+from toolkit.strategy.authoring.management import Management
 
 Memory = Mapping[str, Any]
 

@@ -14,9 +14,9 @@ from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.managed.memory import planned, without_order
 from toolkit.live.stepping.program import Hot
 from toolkit.market import Side
-from toolkit.store.models import ExecutionIntent
 from toolkit.store.runs import RunRecord
-from toolkit.store.statements import Statement
+from toolkit.store.sql.models import ExecutionIntent
+from toolkit.store.sql.statements import Statement
 
 _INTENTS: Any = ExecutionIntent.__table__
 _WORKING = Statement(

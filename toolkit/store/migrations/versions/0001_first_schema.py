@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from toolkit.store.types import ExactDecimal, UtcDateTime
+from toolkit.store.sql.types import ExactDecimal, UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,1 @@
+"""``seatrial demo``: research to live in one command."""

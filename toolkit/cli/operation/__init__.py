@@ -1,0 +1,1 @@
+"""Commands that prepare, serve and look after an installation."""

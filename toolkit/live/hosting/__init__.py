@@ -1,0 +1,1 @@
+"""Who calls ``advance``, for which runs, and when."""

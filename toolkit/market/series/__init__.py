@@ -1,0 +1,1 @@
+"""Series of bars: loaded, checked, judged, aggregated."""

@@ -1,0 +1,1 @@
+"""Grant, tokens and the opening of a session."""

@@ -1,0 +1,1 @@
+"""The surface of the MetaTrader5 package: constants, tuples, and its own checks of arguments."""

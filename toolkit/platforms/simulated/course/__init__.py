@@ -1,0 +1,1 @@
+"""What moves the venue: prices, recorded series, its clock."""

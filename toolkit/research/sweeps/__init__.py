@@ -1,0 +1,1 @@
+"""Many parameter sets of one strategy, and what to make of them."""

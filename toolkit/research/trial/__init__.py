@@ -1,0 +1,1 @@
+"""The sea trial: the checks between research and live."""

@@ -1,0 +1,1 @@
+"""Who there is: users, accounts, grants, passwords, and the trail of what they did."""

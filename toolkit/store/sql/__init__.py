@@ -1,0 +1,1 @@
+"""The database itself: opening it, its tables, types, transactions and compiled statements."""

@@ -1,0 +1,1 @@
+"""Columns of the columnar driver: kernels, shared memory, many parameter sets at once."""

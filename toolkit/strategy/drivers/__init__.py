@@ -1,0 +1,1 @@
+"""Running a graph: over whole columns, or one closed bar at a time."""
