@@ -28,7 +28,7 @@ print(d.code.sum(), d.frame["e"][-1], d.frame["h"][-1])
 
 def run(cache: Path, **env: str) -> subprocess.Popen[str]:
     """Start a fresh process that evaluates a small strategy with its kernels under ``cache``."""
-    code = RUN.format(tests=str(Path(__file__).parent))
+    code = RUN.format(tests=str(Path(__file__).parents[1]))
     env = {**os.environ, "XDG_CACHE_HOME": str(cache), **env}
     return subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -88,7 +88,7 @@ def test_the_source_ships_with_the_spec(spec: st.StrategySpec, bars: Bars) -> No
         "spec = st.StrategySpec.from_json(sys.stdin.read())\n"
         "print(spec.hash, int(st.evaluate(spec, random_bars(3_000)).code.sum()))"
     )
-    folder = __file__.rsplit("/", 1)[0]
+    folder = __file__.rsplit("/", 2)[0]
     done = subprocess.run(
         [sys.executable, "-c", code, folder],
         input=spec.to_json(),
