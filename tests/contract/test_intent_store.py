@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -143,6 +144,42 @@ def test_a_pointer_can_be_put_back(desk, write, read):
     write(lambda w: w.mark_published(row.outbox_id, START))
     write(lambda w: w.reopen_outbox(intent.intent_id))
     assert [r.intent_id for r in read(lambda w: w.unpublished(desk.account_id))] == [intent.intent_id]
+
+
+def over_kafka(desk):
+    """Let the account's results be carried."""
+    if hasattr(desk.store, "accounts"):
+        desk.store.accounts[desk.account_id] = replace(desk.store.accounts[desk.account_id], gateway="kafka")
+        return
+    with desk.store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE accounts SET gateway = 'kafka'")
+
+
+def test_results_are_kept_for_a_kafka_account_only(desk, read):
+    """Each state an intent is left in, and each booking of its trade, is a row of the outbox, apart from the pointers."""
+    desk.opened()
+    assert read(lambda w: w.unsent_results(desk.account_id)) == []
+    over_kafka(desk)
+    intent, position = desk.opened()
+    desk.service.execute(desk.exit(Action.CLOSE_POSITION, position).intent_id)
+    told = [json.loads(row.body) for row in read(lambda w: w.unsent_results(desk.account_id))]
+    assert [(one["kind"], one["state"]) for one in told] == [
+        ("trade", "open"), ("intent", "FILLED"), ("trade", "closed"), ("intent", "FILLED")
+    ]  # fmt: skip
+    assert (told[1]["intent_id"], told[1]["price"]) == (str(intent.intent_id), "1.10010")
+    assert len({one["result_id"] for one in told}) == len(told)
+
+
+def test_a_result_is_marked_apart_from_its_pointer(desk, write, read):
+    """Putting a pointer back does not send the results of its intent again, and they never count as pointers."""
+    over_kafka(desk)
+    intent, _ = desk.opened()
+    waiting = {row.intent_id for row in read(lambda w: w.unpublished(desk.account_id))}
+    for row in read(lambda w: w.unsent_results(desk.account_id)):
+        write(lambda w, number=row.outbox_id: w.mark_published(number, START))
+    write(lambda w: w.reopen_outbox(intent.intent_id))
+    assert read(lambda w: w.unsent_results(desk.account_id)) == []
+    assert {row.intent_id for row in read(lambda w: w.unpublished(desk.account_id))} == waiting | {intent.intent_id}
 
 
 def order(desk, intent):

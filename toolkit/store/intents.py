@@ -23,7 +23,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    update,
 )
 
 from toolkit.errors import NotFound
@@ -36,7 +35,6 @@ from toolkit.execution.ledger.records import (
     LeaseRecord,
     LinkRecord,
     OrderRecord,
-    OutboxRecord,
     PlatformEventRecord,
     RunEventRecord,
     RunRecord,
@@ -44,9 +42,10 @@ from toolkit.execution.ledger.records import (
     TripRecord,
 )
 from toolkit.execution.principal import Principal
+from toolkit.store.outbox import OutboxTables
 from toolkit.store.people import audit
 from toolkit.store.sql import models
-from toolkit.store.sql.rows import RecordTables, changed_row, equals, select_by, statement, to_row
+from toolkit.store.sql.rows import changed_row, equals, select_by, statement, to_row
 from toolkit.store.sql.unit_of_work import UnitOfWork
 
 
@@ -60,7 +59,6 @@ def _table(model: type[models.Base]) -> Table:
 INTENTS = _table(models.ExecutionIntent)
 EVENTS = _table(models.IntentEvent)
 LEASES = _table(models.AccountLease)
-OUTBOX = _table(models.Outbox)
 ORDERS = _table(models.Order)
 PLATFORM_EVENTS = _table(models.PlatformEvent)
 TRADES = _table(models.Trade)
@@ -87,7 +85,7 @@ class SqlIntentStore:
             yield SqlTransaction(work)
 
 
-class SqlTransaction(RecordTables):
+class SqlTransaction(OutboxTables):
     """Execution's tables inside one unit of work; see `toolkit.execution.ledger.store.Transaction`."""
 
     def commit(self) -> None:
@@ -169,54 +167,6 @@ class SqlTransaction(RecordTables):
     def put_lease(self, lease: LeaseRecord) -> None:
         """Insert or replace the lease."""
         self._upsert(LEASES, ("account_id",), to_row(lease))
-
-    # outbox
-    def add_outbox(self, account_id: UUID, intent_id: UUID, key: str, body: str, at: datetime) -> None:
-        """Append a pointer."""
-        self._insert(
-            OUTBOX,
-            {
-                "account_id": account_id,
-                "intent_id": intent_id,
-                "idempotency_key": key,
-                "body": body,
-                "created_at": at,
-                "topic": "trade.intents.v1",
-                "publish_count": 0,
-            },
-        )
-
-    def unpublished(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
-        """Return what still has to be handed over, in order."""
-        return self._all(
-            OutboxRecord,
-            ("unpublished", limit),
-            lambda: (
-                select_by(OUTBOX, OutboxRecord, "account_id")
-                .where(OUTBOX.c.published_at.is_(None))
-                .order_by(OUTBOX.c.outbox_id)
-                .limit(limit)
-            ),
-            account_id=account_id,
-        )
-
-    def mark_published(self, outbox_id: int, at: datetime) -> None:
-        """Note that a pointer was handed over."""
-        statement(
-            "mark_published",
-            lambda _d: (
-                update(OUTBOX)
-                .where(OUTBOX.c.outbox_id == bindparam("was_id"))
-                .values(
-                    published_at=bindparam("at", type_=OUTBOX.c.published_at.type),
-                    publish_count=OUTBOX.c.publish_count + 1,
-                )
-            ),
-        ).run(self._db, {"was_id": outbox_id, "at": at}).close()
-
-    def reopen_outbox(self, intent_id: UUID) -> None:
-        """Put the intent's pointer back: it has to be handed over again."""
-        self._update(OUTBOX, {"intent_id": intent_id}, {"published_at": None})
 
     # book
     def insert_order(self, order: OrderRecord) -> None:

@@ -17,6 +17,7 @@ from toolkit.execution.ledger.records import (
     PlatformEventRecord,
     TradeRecord,
 )
+from toolkit.execution.ledger.results import trade_result
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ports import PlatformDeal
 from toolkit.market import Side
@@ -229,6 +230,7 @@ def _write_trade(
     else:
         after = replace(trade, **common)
     work.put_trade(after)
+    work.add_result(after.account_id, after.intent_id, trade_result(after, seen_at), seen_at)
     if trade is None and after.live_run_id is not None:
         work.add_link(
             LinkRecord(

@@ -18,6 +18,8 @@ from uuid import UUID
 from toolkit.errors import NotFound, StoreError
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import (
+    POINTERS,
+    RESULTS,
     AccountRecord,
     EquityMarkRecord,
     IntentEventRecord,
@@ -181,33 +183,49 @@ class MemoryTransaction:
     # outbox
     def add_outbox(self, account_id: UUID, intent_id: UUID, key: str, body: str, at: datetime) -> None:
         """Append a pointer."""
-        number = self._s.next_id()
-        row = OutboxRecord(
-            outbox_id=number,
-            account_id=account_id,
-            intent_id=intent_id,
-            topic="trade.intents.v1",
-            idempotency_key=key,
-            body=body,
-            created_at=at,
-        )
-        self._set(self._s.outbox, number, row)
+        self._add_outbox(POINTERS, account_id, intent_id, key, body, at)
+
+    def add_result(self, account_id: UUID, intent_id: UUID, body: str, at: datetime) -> None:
+        """Append a result, if the account's gateway carries results."""
+        account = self._s.accounts.get(account_id)
+        if account is not None and account.gateway == "kafka":
+            self._add_outbox(RESULTS, account_id, intent_id, "", body, at)
 
     def unpublished(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
-        """Return what still has to be handed over, in order."""
-        rows = [r for r in self._s.outbox.values() if r.account_id == account_id and r.published_at is None]
-        return sorted(rows, key=lambda r: r.outbox_id)[:limit]
+        """Return the pointers that still have to be handed over, in order."""
+        return self._waiting(account_id, POINTERS)[:limit]
+
+    def unsent_results(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
+        """Return the results that still have to be sent, in order."""
+        return self._waiting(account_id, RESULTS)[:limit]
 
     def mark_published(self, outbox_id: int, at: datetime) -> None:
-        """Note that a pointer was handed over."""
+        """Note that a pointer or a result was handed over."""
         row = self._s.outbox[outbox_id]
         self._set(self._s.outbox, outbox_id, replace(row, published_at=at, publish_count=row.publish_count + 1))
 
     def reopen_outbox(self, intent_id: UUID) -> None:
         """Put the intent's pointer back."""
         for number, row in self._s.outbox.items():
-            if row.intent_id == intent_id and row.published_at is not None:
+            if row.intent_id == intent_id and row.topic == POINTERS and row.published_at is not None:
                 self._set(self._s.outbox, number, replace(row, published_at=None))
+
+    def _add_outbox(self, topic: str, account_id: UUID, intent_id: UUID, key: str, body: str, at: datetime) -> None:
+        number = self._s.next_id()
+        row = OutboxRecord(
+            outbox_id=number,
+            account_id=account_id,
+            intent_id=intent_id,
+            topic=topic,
+            idempotency_key=key,
+            body=body,
+            created_at=at,
+        )
+        self._set(self._s.outbox, number, row)
+
+    def _waiting(self, account_id: UUID, topic: str) -> list[OutboxRecord]:
+        rows = [r for r in self._s.outbox.values() if r.account_id == account_id and r.topic == topic]
+        return sorted((r for r in rows if r.published_at is None), key=lambda r: r.outbox_id)
 
     # book
     def insert_order(self, order: OrderRecord) -> None:

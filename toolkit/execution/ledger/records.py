@@ -14,6 +14,9 @@ from toolkit.execution.ports import ClientTag
 from toolkit.market import Side
 
 ZERO = Decimal(0)
+# What a row of the outbox is: a pointer to an intent, or what came of one.
+POINTERS = "trade.intents.v1"
+RESULTS = "trade.results"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class LeaseRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRecord:
-    """A pointer that waits to be handed over."""
+    """A pointer or a result that waits to be handed over."""
 
     outbox_id: int
     account_id: UUID

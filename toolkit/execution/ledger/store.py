@@ -77,16 +77,22 @@ class LeaseTable(Protocol):
 
 
 class OutboxTable(Protocol):
-    """Pointers to hand over."""
+    """Pointers to hand over, and results to tell."""
 
     def add_outbox(self, account_id: UUID, intent_id: UUID, key: str, body: str, at: datetime) -> None:
         """Append a pointer."""
 
+    def add_result(self, account_id: UUID, intent_id: UUID, body: str, at: datetime) -> None:
+        """Append a result, if the account's gateway carries results."""
+
     def unpublished(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
-        """Return what still has to be handed over, in order."""
+        """Return the pointers that still have to be handed over, in order."""
+
+    def unsent_results(self, account_id: UUID, limit: int = 100) -> list[OutboxRecord]:
+        """Return the results that still have to be sent, in order."""
 
     def mark_published(self, outbox_id: int, at: datetime) -> None:
-        """Note that a pointer was handed over."""
+        """Note that a pointer or a result was handed over."""
 
     def reopen_outbox(self, intent_id: UUID) -> None:
         """Put the intent's pointer back: it has to be handed over again."""

@@ -14,6 +14,7 @@ from toolkit.execution.builder import BuiltTrade
 from toolkit.execution.idempotency import client_tag, payload_hash
 from toolkit.execution.intents import Action, IntentState, check_transition
 from toolkit.execution.ledger.records import IntentEventRecord, IntentRecord
+from toolkit.execution.ledger.results import intent_result, is_told
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.principal import Principal
 from toolkit.execution.request import REQUEST_OF_ACTION, AnyRequest
@@ -215,6 +216,8 @@ def move(
             detail=detail,
         )
     )
+    if is_told(to):
+        work.add_result(before.account_id, before.intent_id, intent_result(after, before.state, now, detail), now)
     return after
 
 

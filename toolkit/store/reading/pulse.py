@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from toolkit.execution.ledger.records import RESULTS
 from toolkit.store.sql.models import ExecutionIntent, LiveRun, Outbox, RunEvent
 
 _INTENTS: Any = ExecutionIntent.__table__
@@ -44,7 +45,9 @@ def read_pulse(connection: Connection, now: datetime) -> Pulse:
     states = select(_INTENTS.c.state, func.count(), begun).where(_INTENTS.c.state.in_(UNSETTLED))
     found = {row[0]: (int(row[1]), row[2]) for row in connection.execute(states.group_by(_INTENTS.c.state))}
     runs = connection.execute(select(_RUNS.c.status, func.count()).group_by(_RUNS.c.status))
-    waiting = select(func.count(), func.min(_OUTBOX.c.created_at)).where(_OUTBOX.c.published_at.is_(None))
+    waiting = select(func.count(), func.min(_OUTBOX.c.created_at)).where(
+        _OUTBOX.c.published_at.is_(None), _OUTBOX.c.topic != RESULTS
+    )
     count, oldest = connection.execute(waiting).one()
     beat = select(func.min(func.coalesce(_RUNS.c.heartbeat_at, _RUNS.c.created_at, type_=_RUNS.c.created_at.type)))
     late = select(func.count()).select_from(_EVENTS).where(_EVENTS.c.kind == "late_fill_adopted")

@@ -21,6 +21,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, or_, select
 
 from toolkit.errors import NotFound
+from toolkit.execution.ledger.records import RESULTS
 from toolkit.store.reading.records import (
     AccountRow,
     EquityPoint,
@@ -386,7 +387,7 @@ class ReadSide:
         visible = visible_accounts(reader)
         waiting = self._all(
             select(func.count(), func.min(Outbox.created_at)).where(
-                Outbox.published_at.is_(None), Outbox.account_id.in_(visible)
+                Outbox.published_at.is_(None), Outbox.topic != RESULTS, Outbox.account_id.in_(visible)
             )
         )[0]
         intents = self._all(
