@@ -239,6 +239,7 @@ class Desk:
     def entry(self, **changes: Any) -> IntentRecord:
         """Build and submit an entry; every call is another signal."""
         self.ordinal += 1
+        quote = changes.pop("quote", None) or self.platform.quotes["EURUSD"]
         numbers: dict[str, Any] = {
             "side": Side.BUY,
             "stop_loss": Decimal("1.09810"),
@@ -254,7 +255,7 @@ class Desk:
         built = build_trade_request(
             account_id=self.account_id,
             instrument=EURUSD,
-            quote=self.platform.quotes["EURUSD"],
+            quote=quote,
             equity=Decimal(10_000),
             quote_to_account=Rate.ONE,
             live_run_id=self.live_run_id,

@@ -89,6 +89,17 @@ class ClosePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class SentClose:
+    """A close that was sent and of which nobody knows yet whether it was carried out; ``leaves`` is what was to remain."""
+
+    tag: ClientTag
+    position_id: str
+    leaves: Decimal
+    reason: str
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ModifyProtection:
     """Set the stop and the target of a position to absolute prices; None removes the level."""
 
@@ -295,6 +306,14 @@ class DealsInOrder(Protocol):
 
     def deals_after(self, deal_id: str | None) -> tuple[PlatformDeal, ...]:
         """Return the deals booked after that one (all of them for None), in order, complete; ReadFailed otherwise."""
+
+
+@runtime_checkable
+class ClosesUntagged(Protocol):
+    """Optional: a platform that keeps neither tag nor reason of a close, and must be told which ones to recognise."""
+
+    def expect_closes(self, closes: Sequence[SentClose]) -> None:
+        """Take note of closes that an earlier session may have sent, before its history is read."""
 
 
 class OrderDesk(Protocol):

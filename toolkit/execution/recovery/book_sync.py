@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from toolkit.errors import LostRace, NotFound
-from toolkit.execution.intents import IntentState
+from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.bookkeeping import TradeChange, average_price, book_deals, deal_from_json
 from toolkit.execution.ledger.records import ZERO, IntentRecord, TradeRecord
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ledger.submit import move
-from toolkit.execution.ports import Book, DealsInOrder, PlatformDeal
+from toolkit.execution.ports import Book, ClosesUntagged, DealsInOrder, PlatformDeal, SentClose
 from toolkit.execution.request import CloseRequest, ReduceRequest, request_from_json
 from toolkit.execution.sending.context import ServiceContext
 
+_UNSETTLED = (IntentState.NEW, IntentState.CLAIMED, IntentState.SENDING, IntentState.UNKNOWN)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,6 +69,8 @@ class BookSync:
             raise NotFound(f"account {c.account_id} does not exist")
         until = c.platform.now()
         start = account.book_synced_until
+        if isinstance(c.platform, ClosesUntagged):
+            c.platform.expect_closes(self._open_ended())
         fresh = self._new_deals(start, until)
         if not fresh and start is not None and until - start < c.policy.history_overlap / 2:
             return SyncReport(until=until)
@@ -76,6 +79,23 @@ class BookSync:
         if fresh:
             self._last = fresh[-1].deal_id
         return report
+
+    def _open_ended(self) -> list[SentClose]:
+        """Return the closes that may have been carried out without our knowing, by any process of the account."""
+        c = self._c
+        found: list[SentClose] = []
+        with c.store.begin(c.principal, write=False) as work:
+            for intent in work.intents_in(c.account_id, _UNSETTLED):
+                if not intent.was_sent or intent.action not in (Action.CLOSE_POSITION, Action.REDUCE_POSITION):
+                    continue
+                request = request_from_json(intent.action.value, intent.payload_json)
+                if not isinstance(request, CloseRequest | ReduceRequest):
+                    continue
+                leaves = request.remaining_lots if isinstance(request, ReduceRequest) else ZERO
+                sent_at = min(order.sent_at for order in work.orders(intent.intent_id))
+                reason = request.metadata.reason or "signal"
+                found.append(SentClose(intent.tag, request.position_id, leaves, reason, sent_at))
+        return found
 
     def _new_deals(self, start: datetime | None, until: datetime) -> Sequence[PlatformDeal]:
         """Return deals this process has not booked yet; some may be in the store already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from toolkit.clock import SYSTEM
@@ -20,6 +20,7 @@ from toolkit.execution.ports import (
     PlatformCommand,
 )
 from toolkit.platforms.ctrader import codes, convert, requests
+from toolkit.platforms.ctrader.asked import Asked
 from toolkit.platforms.ctrader.line.client import ApiError, LineLost, Talk
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import Session
@@ -29,35 +30,7 @@ log = logging.getLogger(__name__)
 Request = pb.ProtoOANewOrderReq | pb.ProtoOAClosePositionReq | pb.ProtoOAAmendPositionSLTPReq | pb.ProtoOACancelOrderReq
 Events = list[pb.ProtoOAExecutionEvent]
 
-_KEPT = 10_000
 _ENDED = frozenset({codes.FILLED, codes.CANCELLED, codes.EXPIRED, codes.REJECTED, codes.CANCEL_REJECTED})
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one of our closes was asked for: the server keeps neither a tag nor a reason of it."""
-
-    tag_text: str
-    reason: str
-
-
-@dataclass(slots=True)
-class Asked:
-    """Our closes, by their order once it is known, and by position while it is not."""
-
-    by_order: dict[int, Ask] = field(default_factory=dict)
-    open_ended: dict[int, Ask] = field(default_factory=dict)
-
-    def of(self, order_id: int, position_id: int) -> Ask | None:
-        """Return what an order that closed a position was asked for, None when it was not ours."""
-        return self.by_order.get(order_id) or self.open_ended.get(position_id)
-
-    def know(self, order_id: int, position_id: int, ask: Ask) -> None:
-        """Note the order of a close."""
-        while len(self.by_order) >= _KEPT:
-            self.by_order.pop(next(iter(self.by_order)))
-        self.by_order[order_id] = ask
-        self.open_ended.pop(position_id, None)
 
 
 class _Done(Exception):  # control flow: the answer is known before anything is sent
@@ -86,6 +59,7 @@ class Desk:
         self._session = session
         self._position, self._order = find_position, find_order
         self.asked = Asked()
+        self._leaves = Decimal(0)  # what the close on its way is to leave
 
     def send(self, command: PlatformCommand) -> OrderResult:
         """Carry out one command; from the write on, whatever is not a definite answer is UNKNOWN."""
@@ -101,14 +75,15 @@ class Desk:
             return OrderResult(Outcome.WAIT, code="WRONG_ACCOUNT", message=str(e))
         except PlatformError as e:
             return OrderResult(Outcome.NOT_ACCEPTED, code="NOT_SENT", message=str(e))
+        sent_at = self._session.server_now.now()
         try:
             conversation = self._session.client.begin(request)
         except LineLost as e:
             if e.written:
-                self._left_open(command)
+                self._left_open(command, sent_at)
             return OrderResult(Outcome.UNKNOWN if e.written else Outcome.NOT_ACCEPTED, code="LINE", message=str(e))
         try:
-            return self._follow(command, request, conversation)
+            return self._follow(command, request, conversation, sent_at)
         finally:
             conversation.end()
 
@@ -129,14 +104,16 @@ class Desk:
             raise _Done(Outcome.ALREADY, "POSITION_NOT_FOUND", f"position {command.position_id} is not open")
         of = s.symbol_of_id(position.tradeData.symbolId)
         if isinstance(command, ClosePosition):
-            return requests.close(command, position, of, s.account_id)
+            closing = requests.close(command, position, of, s.account_id)
+            self._leaves = convert.lots(position.tradeData.volume - closing.volume, of)
+            return closing
         if requests.is_set(command, position, of):
             raise _Done(Outcome.ALREADY, "NO_CHANGES", "the levels are already so")
         return requests.amend(command, position, of, s.quote(of), s.account_id)
 
     # --- what comes back -------------------------------------------------------------------------------------------
 
-    def _follow(self, command: PlatformCommand, request: Request, conversation: Talk) -> OrderResult:
+    def _follow(self, command: PlatformCommand, request: Request, conversation: Talk, sent_at: datetime) -> OrderResult:
         """Read events until the command has its answer."""
         until = SYSTEM.monotonic() + self._session.client.reply_seconds
         events: Events = []
@@ -147,24 +124,23 @@ class Desk:
                     continue
                 events.append(message)
                 if isinstance(command, ClosePosition) and message.HasField("order"):
-                    ask = Ask(command.tag.text, command.reason)
-                    self.asked.know(message.order.orderId, int(command.position_id), ask)
+                    self.asked.know(message.order.orderId, command)
                 if self._is_answered(command, message):
                     return self._result(command, request, events)
         except ApiError as e:
             outcome = codes.classify(e.code, exit_command=not isinstance(command, OpenOrder))
             if outcome is Outcome.UNKNOWN:
-                self._left_open(command)
+                self._left_open(command, sent_at)
             return OrderResult(outcome, code=e.code, message=str(e), position_id=_pinned(command))
         except PlatformError as e:
             if events and isinstance(command, OpenOrder):
                 return self._accepted_only(command, request, events, str(e))
-            self._left_open(command)
+            self._left_open(command, sent_at)
             return OrderResult(Outcome.UNKNOWN, code="NO_ANSWER", message=str(e), position_id=_pinned(command))
 
-    def _left_open(self, command: PlatformCommand) -> None:
+    def _left_open(self, command: PlatformCommand, sent_at: datetime) -> None:
         if isinstance(command, ClosePosition):
-            self.asked.open_ended[int(command.position_id)] = Ask(command.tag.text, command.reason)
+            self.asked.left_open(command, self._leaves, sent_at)
 
     @staticmethod
     def _is_answered(command: PlatformCommand, event: pb.ProtoOAExecutionEvent) -> bool:

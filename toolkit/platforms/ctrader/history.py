@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from toolkit.errors import ReadFailed
-from toolkit.execution.ports import History, PlatformDeal
+from toolkit.execution.ports import ClientTag, History, PlatformDeal
 from toolkit.platforms.ctrader import codes, convert
-from toolkit.platforms.ctrader.desk import Asked
+from toolkit.platforms.ctrader.asked import Asked, Evidence
 from toolkit.platforms.ctrader.messages import pb
 from toolkit.platforms.ctrader.session import Session
 
@@ -51,13 +51,16 @@ class Past:
 
     def of_position(self, position_id: str) -> tuple[PlatformDeal, ...]:
         """Return the deals of one position, oldest first."""
+        return tuple(self._deal(d) for d in self._deals_of(int(position_id)))
+
+    def _deals_of(self, position_id: int) -> list[pb.ProtoOADeal]:
         s = self._session
         found = s.ask(
-            pb.ProtoOADealListByPositionIdReq(ctidTraderAccountId=s.account_id, positionId=int(position_id)),
+            pb.ProtoOADealListByPositionIdReq(ctidTraderAccountId=s.account_id, positionId=position_id),
             pb.ProtoOADealListByPositionIdRes,
         )
         made = [d for d in found.deal if d.dealStatus in _MADE]
-        return tuple(self._deal(d) for d in sorted(made, key=lambda d: (d.executionTimestamp, d.dealId)))
+        return sorted(made, key=lambda d: (d.executionTimestamp, d.dealId))
 
     def _deal(self, d: pb.ProtoOADeal) -> PlatformDeal:
         s = self._session
@@ -68,10 +71,29 @@ class Past:
             return made
         if order is not None and not order.closingOrder:
             return replace(made, reason="signal")  # an opposite order of ours on a netted account
-        ask = self._asked.of(d.orderId, d.positionId)
-        if ask is None:
+        ours = self._asked.of_order(d.orderId) or self._by_evidence(d, order)
+        if ours is None:
             return replace(made, reason="manual", tag_text="", magic=0)
-        return replace(made, reason=ask.reason, tag_text=ask.tag_text)
+        tag, reason = ours
+        return replace(made, reason=reason, tag_text=tag.text, magic=0)
+
+    def _by_evidence(self, d: pb.ProtoOADeal, order: pb.ProtoOAOrder | None) -> tuple[ClientTag, str] | None:
+        if order is None or order.orderType != codes.MARKET or not self._asked.may_be_ours(d.positionId):
+            return None
+        held = 0  # by the position, right before the order's first deal
+        for other in self._deals_of(d.positionId):
+            if other.orderId == d.orderId:
+                break
+            held += other.filledVolume if other.tradeSide == codes.BUY else -other.filledVolume
+        of = self._session.symbol_of_id(d.symbolId)
+        return self._asked.of_evidence(
+            Evidence(
+                order_id=d.orderId,
+                position_id=d.positionId,
+                placed_at=convert.moment(order.tradeData.openTimestamp),
+                would_leave=convert.lots(max(0, abs(held) - order.tradeData.volume), of),
+            )
+        )
 
     def _order(self, order_id: int) -> pb.ProtoOAOrder | None:
         known = self._ended.get(order_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from toolkit.execution.ports import (
     OrderResult,
     PlatformCommand,
     PlatformDeal,
+    SentClose,
 )
 from toolkit.market import Bars, Instrument, Quote, Rate, Side, Timeframe
 from toolkit.market.money import contract
@@ -291,6 +292,10 @@ class CTraderPlatform:
     def deals_of(self, position_id: str) -> tuple[PlatformDeal, ...]:
         """Return the deals of one position, oldest first."""
         return self._past.of_position(position_id)
+
+    def expect_closes(self, closes: Sequence[SentClose]) -> None:
+        """Recognise the deals of closes that another session sent: no message of the server says whose a close was."""
+        self._desk.asked.expect(closes)
 
     # --- orders ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from toolkit.errors import UnknownSymbol, must_be
-from toolkit.execution.ports import OrderType
+from toolkit.execution.ports import ClientTag, OrderType
 from toolkit.market import Instrument, Timeframe
 from toolkit.platforms.ctrader import codes, convert
 from toolkit.platforms.ctrader.messages import pb
@@ -42,6 +42,9 @@ class VenueBook:
         self.money_digits = -int(platform.account.money(1).as_tuple().exponent)
         self._assets = [platform.account.currency]
         self.client_ids: dict[int, tuple[str, str]] = {}  # clientOrderId and comment, where they were not the same
+        self.closing: dict[
+            int, ClientTag
+        ] = {}  # whose a close on its way is, where the sandbox's owner says; no message does
 
     # --- symbols ---------------------------------------------------------------------------------------------------
 
@@ -214,9 +217,10 @@ class VenueBook:
         reason = made[-1].reason if made else ""
         by_level = o.action == "exit" and reason in ("stop_loss", "take_profit")
         client_id = self.client_ids.get(o.order_id, (o.sent_tag, ""))[0]
+        comment = self._comment(o.order_id, o.tag) if o.action == "open" else ""  # a close is asked for without one
         found = pb.ProtoOAOrder(
             orderId=o.order_id,
-            tradeData=self._data(o.symbol, o.sign, o.steps, o.placed_ns, o.label, self._comment(o.order_id, o.tag)),
+            tradeData=self._data(o.symbol, o.sign, o.steps, o.placed_ns, o.label, comment),
             orderType=codes.STOP_LOSS_TAKE_PROFIT if by_level else _KIND[o.order_type],
             orderStatus=_STATUS[o.state],
             executedVolume=self.volume(o.symbol, o.filled_steps),

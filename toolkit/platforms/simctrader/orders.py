@@ -157,7 +157,8 @@ class Orders:
         if message.volume > held:
             raise Refused("TRADING_BAD_VOLUME", f"at most {held}")
         lots = book.lots(position.symbol, message.volume)
-        reply = self._carry_out(ClosePosition(ClientTag("", 0), str(message.positionId), lots))
+        whose = book.closing.pop(message.positionId, ClientTag("", 0))
+        reply = self._carry_out(ClosePosition(whose, str(message.positionId), lots))
         if reply is None:
             return
         order = book.find_order(reply.order_id)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from toolkit.clock import SYSTEM
+from toolkit.execution.ports import ClosePosition, OrderResult, PlatformCommand
 from toolkit.market import Bars, Quote
 from toolkit.platforms.ctrader.access.tokens import Credentials
 from toolkit.platforms.ctrader.messages import pb
@@ -113,6 +114,12 @@ class SimCTraderPlatform(CTraderPlatform):
             self._moved = False
             self.session.ask(pb.ProtoOAVersionReq(), pb.ProtoOAVersionRes)
         return super().quote(symbol)
+
+    def send(self, command: PlatformCommand) -> OrderResult:
+        """Carry out one command, once; the venue's journal learns whose a close is."""
+        if isinstance(command, ClosePosition):
+            self.sandbox.know_close(command.position_id, command.tag)
+        return super().send(command)
 
     def first_touch(self, until: datetime) -> datetime | None:
         """Return the moment up to which the clock must move for something to fall due."""

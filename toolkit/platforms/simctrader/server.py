@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from toolkit.errors import PlatformError
+from toolkit.execution.ports import ClientTag
 from toolkit.platforms.ctrader.line.frames import decode, encode, read_body
 from toolkit.platforms.simctrader import certificate
 from toolkit.platforms.simctrader.book import VenueBook
@@ -131,6 +132,15 @@ class Sandbox:
     def _say(writer: asyncio.StreamWriter, said: Said) -> None:
         for message, mark in said:
             writer.write(encode(message, mark))
+
+    def know_close(self, position_id: str, tag: ClientTag) -> None:
+        """Let the venue's journal say whose the next close of a position is. No client is ever told.
+
+        A process can then be sure that a close of a dead one never arrived (`SimCTraderPlatform.has_received`); of a real
+        server nobody can.
+        """
+        with self.platform.guard:
+            self._book.closing[int(position_id)] = ClientTag(tag.text, 0)
 
     def publish(self) -> None:
         """Send what is new to every connection; call it after the venue's clock or quotes moved."""
