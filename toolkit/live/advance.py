@@ -110,6 +110,9 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     except Exception as error:  # noqa: BLE001 - a fault in one run must not take its host's other runs down
         forget(engine, live_run_id)
         return fail(engine, run, f"{type(error).__name__}: {error}", desk, traceback=traceback.format_exc(limit=20))
+    except BaseException:  # a worker's time limit, an interrupted notebook: the process may go on, its memory must not
+        forget(engine, live_run_id)
+        raise
 
 
 def _read(engine: Engine, live_run_id: UUID, account_id: UUID) -> tuple[RunRecord, list[RunRecord], bool]:

@@ -1,48 +1,26 @@
-"""One step of a run: equal to its backtest however it is cut, paused, restarted or shared."""
+"""One step of a run: equal to its backtest however it is cut, restarted, raced or shared."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from live_checks import backtest_trades
 from sqlalchemy import select
 
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, RsiReversal, Sea
 from toolkit.errors import Forbidden, NotFound, PlatformError, ReadFailed
-from toolkit.execution.builder import build_trade_request
-from toolkit.execution.idempotency import signal_fingerprint
-from toolkit.execution.ledger.submit import make_entry, submit
-from toolkit.execution.ports import OrderType
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
-from toolkit.live.feed import Replay
-from toolkit.live.hosting.host import RunThread, host_run
-from toolkit.market import Bars, Rate, Side
-from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
-from toolkit.research.comparison import first_difference, normalise_all
-from toolkit.store.intents import SqlTransaction
+from toolkit.live.hosting.host import host_run
+from toolkit.market import Bars
+from toolkit.research.comparison import first_difference
 from toolkit.store.people.accounts import Accounts
-from toolkit.store.runs import RunRecord
-from toolkit.store.sql.models import EquityMark, ExecutionIntent, Order, RunEvent
-
-
-def backtest_trades(strategy: Any, bars: Bars, **given: Any) -> list[dict[str, Any]]:
-    """Return the closed trades of a backtest on the tests' account."""
-    given.setdefault("account", tk.PaperAccount(currency="USD", balance=10_000, leverage=30))
-    return normalise_all(tk.backtest(strategy, bars, **given).trade_records)
-
-
-def events(sea: Sea, kind: str) -> list[str]:
-    """Return the messages of one kind of event."""
-    with sea.engine.work(write=False) as work:
-        return list(work.connection.execute(select(RunEvent.message).where(RunEvent.kind == kind)).scalars())
+from toolkit.store.sql.models import EquityMark
 
 
 @pytest.mark.parametrize("strategy", [EmaCross(), RsiReversal()], ids=["ema_cross", "rsi_reversal"])
@@ -170,150 +148,6 @@ def test_ownership_revoking_the_services_grant_stops_the_run_with_a_reason(sea: 
     assert ended.status == "ERROR" and "revoked" in ended.last_error
 
 
-def test_stopping_takes_effect_within_two_seconds(sea: Sea, some_bars: Bars) -> None:
-    """A paced replay hosted by a thread is STOPPED at most two seconds after it was asked."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars, feed=Replay(some_bars, speed=20))
-    thread = RunThread(sea.engine, run.live_run_id)
-    deadline = time.monotonic() + 20
-    while sea.read(run).bars_count == 0 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    asked = time.monotonic()
-    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id)
-    while sea.read(run).status != "STOPPED" and time.monotonic() < asked + 10:
-        time.sleep(0.02)
-    took = time.monotonic() - asked
-    assert thread.join(5) and thread.error is None
-    ended = sea.read(run)
-    assert ended.status == "STOPPED" and took < 2.0
-    assert 0 < ended.bars_count < len(some_bars)
-
-
-def test_stop_with_flatten_closes_the_runs_positions(sea: Sea, some_bars: Bars) -> None:
-    """Flatten leaves no position of the run, and says so in the trade's reason."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id, flatten=True)
-    host_run(sea.engine, run.live_run_id)
-    assert not open_positions(sea, run)
-    assert sea.trades(run)[-1]["exit_reason"] == "flatten"
-    assert sea.read(run).status == "STOPPED"
-
-
-def test_stop_without_flatten_leaves_the_position_with_its_stop(sea: Sea, some_bars: Bars) -> None:
-    """A plain stop touches nothing at the platform."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id)
-    host_run(sea.engine, run.live_run_id)
-    assert [p.stop_loss is not None for p in open_positions(sea, run)] == [True]
-
-
-def open_positions(sea: Sea, run: Any) -> tuple[Any, ...]:
-    """Return what the account holds at its venue."""
-    return sea.engine.desk(run.account_id).platform.book().positions
-
-
-def test_a_paused_run_makes_no_decision(sea: Sea, some_bars: Bars) -> None:
-    """PAUSED commits nothing; resumed, the run ends as its backtest."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    advance(sea.engine, run.live_run_id, run.account_id)
-    live_runs.pause_live_run(sea.engine, sea.engine.principal, run.live_run_id)
-    before = sea.read(run)
-    assert advance(sea.engine, run.live_run_id, run.account_id).waiting == "paused"
-    assert sea.read(run) == before
-    live_runs.resume_live_run(sea.engine, sea.engine.principal, run.live_run_id)
-    sea.finish(run)
-    assert first_difference(backtest_trades(EmaCross(), some_bars), sea.trades(run)) is None
-
-
-def test_a_halted_account_denies_entries_and_lets_exits_go(sea: Sea, some_bars: Bars) -> None:
-    """After a halt no position is opened any more, and the one that is open is still left."""
-    account = sea.account()
-    run = sea.run(sea.version(EmaCross(), some_bars), account, some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    live_runs.halt_account(sea.engine, sea.engine.principal, account.account_id, reason="test")
-    sea.finish(run)
-    assert len(sea.trades(run)) == 1 and not open_positions(sea, run)
-    assert events(sea, "entry_refused")
-
-
-def test_an_error_is_a_safe_shutdown(sea: Sea, some_bars: Bars, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in the strategy's step sets ERROR with its reason; stops stay at the venue and nothing more is sent."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    monkeypatch.setattr("toolkit.live.stepping.sources.replay.carry_out", _broken)
-    monkeypatch.setattr("toolkit.strategy.drivers.incremental.Incremental.step", _broken)
-    advance(sea.engine, run.live_run_id, run.account_id)
-    ended = sea.read(run)
-    assert ended.status == "ERROR" and "planted fault" in ended.last_error
-    assert [p.stop_loss is not None for p in open_positions(sea, run)] == [True]
-    assert events(sea, "error")
-    assert advance(sea.engine, run.live_run_id, run.account_id).status == "ERROR"
-
-
-def test_an_error_takes_pending_entries_back_and_gives_the_account_free(
-    sea: Sea, some_bars: Bars, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A working limit order of the run is cancelled at the venue, by an intent, and the lease is released."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    desk = sea.engine.desk(run.account_id)
-    working_limit(sea, run)
-    assert len(desk.platform.book().orders) == 1
-    monkeypatch.setattr("toolkit.live.stepping.sources.replay.carry_out", _broken)
-    monkeypatch.setattr("toolkit.strategy.drivers.incremental.Incremental.step", _broken)
-    advance(sea.engine, run.live_run_id, run.account_id)
-    book = desk.platform.book()
-    assert book.orders == () and len(book.positions) == 1
-    assert events(sea, "pending_cancelled")
-    with sea.engine.store.begin(sea.engine.service, write=False) as work:
-        lease = work.lease(run.account_id)
-        assert lease is not None and lease.owner == ""
-
-
-def test_a_stop_takes_pending_entries_back(sea: Sea, some_bars: Bars) -> None:
-    """No entry may be filled after the run has stopped, so what works at the venue is cancelled first."""
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars)
-    while not open_positions(sea, run):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    working_limit(sea, run)
-    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id)
-    for _ in range(5):
-        advance(sea.engine, run.live_run_id, run.account_id)
-    assert sea.read(run).status == "STOPPED"
-    assert sea.engine.desk(run.account_id).platform.book().orders == ()
-
-
-def working_limit(sea: Sea, run: RunRecord) -> None:
-    """Place a limit order of the run far from the market."""
-    desk = sea.engine.desk(run.account_id)
-    quote = desk.platform.quote("EURUSD")
-    key = "ab" * 32
-    built = build_trade_request(
-        account_id=run.account_id, instrument=desk.platform.instrument("EURUSD"), quote=quote, side=Side.BUY,
-        equity=Decimal(10_000), quote_to_account=Rate.ONE, stop_loss=quote.bid - Decimal("0.0600"),
-        take_profit=quote.bid, risk_percent=Decimal("0.5"), order_type=OrderType.LIMIT,
-        limit_price=quote.bid - Decimal("0.0400"), live_run_id=run.live_run_id,
-        bot_version_id=run.bot_version_id, signal_id="pending", idempotency_key=key,
-    )  # fmt: skip
-    intent = make_entry(
-        built, key=key, fingerprint=signal_fingerprint("t", {}), principal=sea.engine.service, now=sea.engine.now()
-    )
-    with sea.engine.work(sea.engine.service) as work:
-        submit(SqlTransaction(work), intent, sea.engine.service)
-        work.commit()
-    desk.gateway.deliver(run.account_id)
-
-
-def _broken(*_args: object, **_named: object) -> None:
-    raise ZeroDivisionError("planted fault")
-
-
 def test_a_platform_that_cannot_be_read_is_tried_again(
     sea: Sea, some_bars: Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,6 +191,33 @@ def test_a_lost_race_discards_the_step(sea: Sea, some_bars: Bars, monkeypatch: p
     assert first_difference(backtest_trades(EmaCross(), some_bars), sea.trades(run)) is None
 
 
+class Interrupted(BaseException):
+    """A worker's time limit, raised in its thread between two instructions."""
+
+
+@pytest.mark.parametrize("place", ["commit_step", "load_positions"])
+def test_a_step_that_is_interrupted_leaves_no_memory_behind(
+    sea: Sea, some_bars: Bars, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The process goes on after a worker's time limit, and takes the bars it had not committed again, from the row."""
+    bars = some_bars[:300]
+    run = sea.run(sea.version(EmaCross(), bars), sea.account(), bars)
+    advance(sea.engine, run.live_run_id, run.account_id, limit=40)
+    before = sea.read(run)
+    for _ in range(3):
+        with monkeypatch.context() as cut:
+            cut.setattr(f"toolkit.live.stepping.sources.replay.{place}", _interrupted)
+            with pytest.raises(Interrupted):
+                advance(sea.engine, run.live_run_id, run.account_id, limit=7)
+        assert sea.read(run).cursor == before.cursor
+    sea.finish(run)
+    assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise Interrupted
+
+
 def test_two_hosts_of_one_run_make_no_order_twice(sea: Sea, some_bars: Bars) -> None:
     """Two threads advancing the same run end as one does; the venue's book has no duplicate."""
     bars = some_bars[:300]
@@ -369,90 +230,6 @@ def test_two_hosts_of_one_run_make_no_order_twice(sea: Sea, some_bars: Bars) -> 
     assert sea.read(run).status == "STOPPED", sea.read(run).last_error
     assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
     assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
-
-
-def faulty_sea(make_sea: Callable[..., Sea], *faults: Fault) -> Sea:
-    """Return an engine whose venues follow a script."""
-    from toolkit.bootstrap import open_paper_venue
-
-    script = FaultScript(faults=faults)
-    return make_sea(
-        open_platform={"simulated": lambda account, settings: open_paper_venue(account, settings, faults=script)}
-    )
-
-
-def entry_states(sea: Sea) -> list[str]:
-    """Return the states of all entries, in the order of their bars."""
-    query = (
-        select(ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE").order_by(ExecutionIntent.bar_time)
-    )
-    with sea.engine.work(write=False) as work:
-        return list(work.connection.execute(query).scalars())
-
-
-def test_a_lost_entry_is_never_sent_again_and_the_run_goes_on(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
-    """No answer and no trace at the venue: the entry ends REJECTED on evidence, later entries are made."""
-    sea = faulty_sea(make_sea, Fault(FaultKind.COMMAND_LOST, on="open", at=3))
-    run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:500]))
-    states = entry_states(sea)
-    assert states[:4] == ["FILLED", "FILLED", "REJECTED", "FILLED"]
-    assert run.status == "STOPPED"
-    assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
-
-
-def test_an_entry_accepted_late_is_adopted_and_not_doubled(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
-    """While its answer is UNKNOWN no other entry is made; when the venue fills it after all, the trade is the run's."""
-    sea = faulty_sea(make_sea, Fault(FaultKind.LATE_ACCEPTANCE, on="open", at=3, seconds=5 * 3600))
-    run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:500]))
-    assert run.status == "STOPPED", run.last_error
-    assert "UNKNOWN" not in entry_states(sea)
-    assert events(sea, "late_fill_adopted") or entry_states(sea)[2] == "FILLED"
-    assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
-
-
-def test_an_answer_that_was_lost_is_found_again(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
-    """Carried out but unanswered: the position is found by our tag, and the trades are those of the backtest."""
-    sea = faulty_sea(
-        make_sea,
-        Fault(FaultKind.ANSWER_LOST, on="open", at=2),
-        Fault(FaultKind.ANSWER_LOST, on="close", at=2),
-    )
-    bars = some_bars[:500]
-    run = sea.finish(sea.run(sea.version(EmaCross(), some_bars), sea.account(), bars))
-    assert run.status == "STOPPED", run.last_error
-    assert first_difference(backtest_trades(EmaCross(), bars), sea.trades(run)) is None
-    assert sea.engine.desk(run.account_id).platform.duplicate_orders() == 0
-
-
-@pytest.mark.parametrize("seconds", [600, 9 * 3600])
-def test_the_size_of_a_step_does_not_matter_while_an_answer_is_unknown(
-    make_sea: Callable[..., Sea], some_bars: Bars, seconds: int
-) -> None:
-    """A decision is refused while an entry is UNKNOWN at its own bar, not because it was so where the step began."""
-    script = Fault(FaultKind.LATE_ACCEPTANCE, on="open", at=1, times=3, seconds=seconds)
-    made = []
-    for name, limit in (("whole", 1_000), ("bar-by-bar", 1)):
-        sea = faulty_sea(lambda name=name, **given: make_sea(name, **given), script)
-        run = sea.run(sea.version(RsiReversal(), some_bars), sea.account(leverage=500), some_bars[:120])
-        while not advance(sea.engine, run.live_run_id, run.account_id, limit=limit).ended:
-            pass
-        made.append((sea.trades(run), entry_states(sea)))
-    assert len(made[0][0]) >= 4
-    assert made[0] == made[1]
-
-
-def test_an_exit_planned_again_goes_before_the_next_bar(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
-    """An exit that never arrived is sent again at the first bar where that is proved, not one decision later."""
-    sea = faulty_sea(make_sea, Fault(FaultKind.COMMAND_LOST, on="close", at=1))
-    run = sea.run(sea.version(EmaCross(), some_bars), sea.account(), some_bars[:300])
-    while not advance(sea.engine, run.live_run_id, run.account_id, limit=1).ended:
-        pass
-    with sea.engine.work(write=False) as work:
-        again = select(Order.intent_id).where(Order.action == "CLOSE_POSITION", Order.attempt == 2)
-        sends = select(Order.sent_at).where(Order.intent_id.in_(again)).order_by(Order.attempt)
-        first, second = work.connection.execute(sends).scalars()
-    assert len(events(sea, "exit_replanned")) == 1
-    assert second - first == timedelta(hours=1)
 
 
 def test_a_second_process_is_refused_and_the_run_goes_on(make_sea: Callable[..., Sea], some_bars: Bars) -> None:

@@ -13,6 +13,8 @@ from toolkit.clock import from_ns
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.hosting.fleet import Fleet, host_fleet
+from toolkit.live.stepping import program
+from toolkit.live.stepping.run_state import decode
 from toolkit.market import Bars
 from toolkit.research.comparison import first_difference
 from toolkit.store.runs import RunRecord
@@ -117,6 +119,51 @@ def test_a_commit_that_fails_is_stepped_again(sea: Sea, some_bars: Bars, monkeyp
 
 def _full(*_: Any, **__: Any) -> None:
     raise OSError("disk full")
+
+
+def test_a_round_that_breaks_off_leaves_no_memory_of_steps_it_did_not_commit(
+    make_sea: Any, some_bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process takes the runs on meanwhile, to the very row version the broken round had foreseen: its rows count."""
+    disturbed, calm = make_sea("disturbed"), make_sea("calm")
+    (venue,), runs = begin(disturbed, some_bars, 1, 3)
+    (other_venue,), others = begin(calm, some_bars, 1, 3)
+    fleet, other = Fleet(disturbed.engine), Fleet(calm.engine)
+
+    def to_bar(row: int) -> None:
+        for platform in (venue, other_venue):
+            platform.advance_clock_to(from_ns(int(some_bars.ts[row])))
+
+    for each in (fleet, other):
+        each.round()
+    to_bar(WARM + 1)
+    other.round()
+    real = Fleet._advance
+    calls = iter(range(100))
+
+    def breaks(self: Fleet, head: Any) -> Any:
+        if next(calls) == 2:
+            raise OSError("the disk went away")
+        return real(self, head)
+
+    monkeypatch.setattr(Fleet, "_advance", breaks)
+    with pytest.raises(OSError, match="went away"):
+        fleet.round()
+    monkeypatch.setattr(Fleet, "_advance", real)
+    to_bar(WARM + 2)
+    other.round()
+    ours = dict(program._cache)
+    program._cache.clear()  # the memory of another process, which begins with the rows
+    Fleet(disturbed.engine).round()
+    program._cache.clear()
+    program._cache.update(ours)
+    to_bar(WARM + 3)
+    for each in (fleet, other):
+        each.round()
+    for run, peer in zip(runs, others, strict=True):
+        mine, its = disturbed.read(run), calm.read(peer)
+        assert (mine.cursor, mine.bars_count, mine.bars_hash) == (its.cursor, its.bars_count, its.bars_hash)
+        assert decode(mine.state)[1] == decode(its.state)[1]
 
 
 def test_replays_are_hosted_to_their_end_beside_live_bars(sea: Sea, some_bars: Bars) -> None:

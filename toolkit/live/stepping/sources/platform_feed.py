@@ -335,7 +335,7 @@ def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecor
     """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
     feed, now = feed_name(desk.account), engine.now()
     current = current_round()
-    if current is not None:
+    if current is not None and current.kept is not None:
         same = (feed, run.symbol, run.timeframe, int(bars.ts[0]), int(bars.ts[-1]))
         if same in current.kept:
             return  # another run of this feed has just written or compared them, in this very commit

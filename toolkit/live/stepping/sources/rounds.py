@@ -28,7 +28,7 @@ class Round:
     bars: dict[_Key, tuple[int, Bars]] = field(default_factory=dict)  # asked after, answer
     books: set[UUID] = field(default_factory=set)
     polls: int = 0
-    kept: set[tuple[str, str, str, int, int]] = field(default_factory=set)
+    kept: set[tuple[str, str, str, int, int]] | None = None  # bars written by the commit that is being made
     deferred: list[tuple[Callable[[UnitOfWork], None], Callable[[], None]]] = field(default_factory=list)
     commits: int = 0
 
@@ -36,10 +36,16 @@ class Round:
         """Leave a write to the round's next commit; ``forget`` is called when it could not be made."""
         self.deferred.append((write, forget))
 
+    def drop(self) -> None:
+        """Give up what was left: its runs are read from their rows again, and stepped again."""
+        waiting, self.deferred = self.deferred, []
+        for _, forget in waiting:
+            forget()
+
     def flush(self, work: UnitOfWork) -> None:
         """Make what was left, in one commit; of a lost race only that run's part is left out, and stepped again."""
         waiting, self.deferred = self.deferred, []
-        self.kept.clear()
+        self.kept = set()
         try:
             with work:
                 for write, forget in waiting:
@@ -53,6 +59,8 @@ class Round:
             for _, forget in waiting:
                 forget()
             raise
+        finally:
+            self.kept = None
 
 
 _ROUND: ContextVar[Round | None] = ContextVar("seatrial_round", default=None)
@@ -65,13 +73,14 @@ def current_round() -> Round | None:
 
 @contextmanager
 def one_round() -> Iterator[Round]:
-    """Share polls and reads of books among the runs advanced inside."""
+    """Share polls and reads of books among the runs advanced inside; what they left uncommitted at the end has not happened."""
     begun = Round()
     token = _ROUND.set(begun)
     try:
         yield begun
     finally:
         _ROUND.reset(token)
+        begun.drop()
 
 
 def book_is_due(account_id: UUID) -> bool:
