@@ -23,7 +23,7 @@ def watch(run: Any = None) -> Any:
     import panel as pn
 
     from panel_app.context import store_of
-    from panel_app.review import Review
+    from panel_app.data_store.review import Review
     from panel_app.views.fleet import FleetView
     from panel_app.views.run import RunView
     from toolkit.session import default_engine

@@ -8,16 +8,16 @@ from uuid import UUID
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app import theme
 from panel_app.actions.asking import ActionBar
 from panel_app.actions.runs import run_actions, silence_warning, start_actions
 from panel_app.context import reader_of_session, shared_engine, store_of
 from panel_app.data_store import RunTopic
-from panel_app.review import Review
+from panel_app.data_store.review import Review
+from panel_app.look import theme
 from panel_app.views.fleet import FleetView
-from panel_app.views.letters import LettersView
-from panel_app.views.listing import ListView
-from panel_app.views.listings import LISTINGS
+from panel_app.views.lists.letters import LettersView
+from panel_app.views.lists.listing import ListView
+from panel_app.views.lists.listings import LISTINGS
 from panel_app.views.run import RunView
 from panel_app.views.system import SystemView
 from toolkit.errors import NotFound

@@ -9,7 +9,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app.formatting import escape
+from panel_app.look.formatting import escape
 from toolkit.errors import ToolkitError
 
 Values = Mapping[str, Any]

@@ -9,8 +9,8 @@ from uuid import UUID
 import panel_material_ui as pmui
 
 from panel_app.actions.asking import Action, Values, say
-from panel_app.formatting import age
-from panel_app.review import Review, ask
+from panel_app.data_store.review import Review, ask
+from panel_app.look.formatting import age
 from toolkit import clock
 from toolkit.errors import BadInput, must_be
 from toolkit.execution.principal import Principal

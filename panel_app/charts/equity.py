@@ -9,9 +9,9 @@ from bokeh.layouts import column
 from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, NumeralTickFormatter, Range1d, RangeTool, Span
 from bokeh.plotting import figure
 
-from panel_app import theme
-from panel_app.charts.look import bar_ticks, plain
+from panel_app.charts.axis import bar_ticks, plain
 from panel_app.charts.series import EquityCurve, thin
+from panel_app.look import theme
 
 if TYPE_CHECKING:
     from toolkit.market import Bars

@@ -9,7 +9,7 @@ from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, NumeralTickFo
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from panel_app.charts.look import plain
+from panel_app.charts.axis import plain
 
 if TYPE_CHECKING:
     from toolkit.market import Bars

@@ -22,11 +22,11 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from panel_app import theme
 from panel_app.charts import series
+from panel_app.charts.axis import bar_ticks, plain
 from panel_app.charts.indicators import Floats, IndicatorLines
-from panel_app.charts.look import bar_ticks, plain
-from panel_app.formatting import money, sentence
+from panel_app.look import theme
+from panel_app.look.formatting import money, sentence
 from toolkit.clock import from_ns, to_ns
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from panel_app import theme
+from panel_app.look import theme
 
 WIDTH, HEIGHT = 84, 20
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
 from bokeh.plotting import figure
 
-from panel_app import theme
-from panel_app.formatting import latency, moment, sentence
+from panel_app.look import theme
+from panel_app.look.formatting import latency, moment, sentence
 from toolkit.store.reading.records import IntentRow, IntentStep
 
 MOST = 25

@@ -10,12 +10,12 @@ from uuid import UUID
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app import theme
 from panel_app.data_store import DataStore
-from panel_app.export import export_button
-from panel_app.formatting import money
-from panel_app.session_feed import SessionFeed
-from panel_app.views import fleet_rows, parts
+from panel_app.data_store.session_feed import SessionFeed
+from panel_app.look import parts, theme
+from panel_app.look.export import export_button
+from panel_app.look.formatting import money
+from panel_app.views import fleet_rows
 from toolkit import clock
 from toolkit.store.reading.queries import Reader
 from toolkit.store.reading.records import FleetRow

@@ -9,10 +9,9 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from panel_app import theme
 from panel_app.charts.sparkline import sparkline
-from panel_app.formatting import DASH, age, escape, moment, money, sentence
-from panel_app.views import parts
+from panel_app.look import parts, theme
+from panel_app.look.formatting import DASH, age, escape, moment, money, sentence
 from toolkit.store.reading.records import FleetRow
 
 STALE_SECONDS = 30.0

@@ -13,15 +13,14 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app import theme
 from panel_app.charts.equity import EquityChart
 from panel_app.charts.indicators import Floats, node_columns
 from panel_app.charts.price import PriceChart
 from panel_app.data_store import DataStore, RunTopic
-from panel_app.formatting import DASH, age, escape, figure, latency, money
-from panel_app.review import Review, ask
-from panel_app.session_feed import SessionFeed
-from panel_app.views import parts
+from panel_app.data_store.review import Review, ask
+from panel_app.data_store.session_feed import SessionFeed
+from panel_app.look import parts, theme
+from panel_app.look.formatting import DASH, age, escape, figure, latency, money
 from panel_app.views.run_tabs import Tab
 from panel_app.views.run_tabs.guards import Guards
 from panel_app.views.run_tabs.intents import Intents

@@ -9,12 +9,11 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app import theme
 from panel_app.data_store import DataStore
-from panel_app.export import export_button
-from panel_app.formatting import DASH, age, escape, moment, sentence
-from panel_app.session_feed import SessionFeed
-from panel_app.views import parts
+from panel_app.data_store.session_feed import SessionFeed
+from panel_app.look import parts, theme
+from panel_app.look.export import export_button
+from panel_app.look.formatting import DASH, age, escape, moment, sentence
 from toolkit import clock
 from toolkit.settings import redacted_url
 from toolkit.store.people.operations import Hosted

@@ -9,10 +9,9 @@ from typing import Any
 
 import panel as pn
 
-from panel_app import theme
 from panel_app.data_store import RunTopic
-from panel_app.formatting import DASH, escape, figure, money, sentence
-from panel_app.views import parts
+from panel_app.look import parts, theme
+from panel_app.look.formatting import DASH, escape, figure, money, sentence
 from toolkit.clock import to_ns
 
 _CSS = """

@@ -6,8 +6,8 @@ import panel as pn
 
 from panel_app.charts.timeline import FEW, MOST, IntentTimeline
 from panel_app.data_store import RunTopic
-from panel_app.export import export_button
-from panel_app.views import parts, tables
+from panel_app.look import parts, tables
+from panel_app.look.export import export_button
 
 
 class Intents:

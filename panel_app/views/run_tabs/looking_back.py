@@ -9,8 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from panel_app.data_store import RunTopic
-from panel_app.formatting import escape, moment
-from panel_app.review import Review, ask
+from panel_app.data_store.review import Review, ask
+from panel_app.look.formatting import escape, moment
 
 _WORKING = "<p style='opacity:.7'>Working it out …</p>"
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import panel as pn
 
-from panel_app import theme
 from panel_app.data_store import RunTopic
-from panel_app.export import export_button
-from panel_app.formatting import DASH, age, moment, money
-from panel_app.marks import open_profit
-from panel_app.review import LogLine, Review, ask
-from panel_app.views import parts, tables
+from panel_app.data_store.marks import open_profit
+from panel_app.data_store.review import LogLine, Review, ask
+from panel_app.look import parts, tables, theme
+from panel_app.look.export import export_button
+from panel_app.look.formatting import DASH, age, moment, money
 from toolkit.market import money_digits
 from toolkit.store.reading.records import TradeRow
 

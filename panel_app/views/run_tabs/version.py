@@ -8,8 +8,8 @@ from typing import Any
 import panel as pn
 
 from panel_app.data_store import RunTopic
-from panel_app.formatting import escape
-from panel_app.views.describe import spec_in_words
+from panel_app.look.describe import spec_in_words
+from panel_app.look.formatting import escape
 
 
 class Version:

@@ -21,8 +21,8 @@ from panel_app.actions import lists
 from panel_app.actions.asking import ActionBar
 from panel_app.actions.runs import run_actions, start_actions
 from panel_app.data_store import DataStore
-from panel_app.views.listing import ListView
-from panel_app.views.listings import LISTINGS
+from panel_app.views.lists.listing import ListView
+from panel_app.views.lists.listings import LISTINGS
 from panel_app.views.run import RunView
 from toolkit import clock
 from toolkit.bootstrap import build

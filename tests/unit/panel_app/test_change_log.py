@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from panel_app.change_log import ChangeLog, Changes
+from panel_app.data_store.change_log import ChangeLog, Changes
 
 Row = tuple[int, int]
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from panel_app.charts.sparkline import sparkline
-from panel_app.export import as_csv
+from panel_app.look.export import as_csv
 
 
 @dataclass(frozen=True)

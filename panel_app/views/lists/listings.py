@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from panel_app import theme
 from panel_app.actions import lists
 from panel_app.actions.runs import start_actions
 from panel_app.data_store import DataStore
-from panel_app.formatting import DASH, age, escape, latency, moment, sentence
-from panel_app.views import parts, tables
-from panel_app.views.describe import spec_in_words
-from panel_app.views.listing import Listing
+from panel_app.look import parts, tables, theme
+from panel_app.look.describe import spec_in_words
+from panel_app.look.formatting import DASH, age, escape, latency, moment, sentence
+from panel_app.views.lists.listing import Listing
 from toolkit import clock
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine

@@ -6,9 +6,8 @@ from typing import Any
 
 import panel as pn
 
-from panel_app import theme
-from panel_app.formatting import DASH, latency, moment, money, sentence
-from panel_app.views import parts
+from panel_app.look import parts, theme
+from panel_app.look.formatting import DASH, latency, moment, money, sentence
 from toolkit.store.reading.records import EventRow, IntentRow, TradeRow
 
 _LEVELS = {"error": theme.LOSS, "warning": theme.WARNING, "info": theme.NEUTRAL, "debug": theme.NEUTRAL}

@@ -10,8 +10,8 @@ import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 
-from panel_app import theme
-from panel_app.formatting import escape
+from panel_app.look import theme
+from panel_app.look.formatting import escape
 
 _TILES_CSS = """
 :host { width: 100%; }

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import panel as pn
 
-from panel_app.session_feed import running_loop
+from panel_app.data_store.session_feed import running_loop
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 

@@ -11,9 +11,9 @@ import panel_material_ui as pmui
 
 from panel_app.actions.asking import Action, ActionBar
 from panel_app.data_store import DataStore
-from panel_app.export import export_button
-from panel_app.session_feed import SessionFeed
-from panel_app.views import parts
+from panel_app.data_store.session_feed import SessionFeed
+from panel_app.look import parts
+from panel_app.look.export import export_button
 from toolkit.store.reading.queries import Reader
 
 

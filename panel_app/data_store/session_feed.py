@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import panel as pn
 
-from panel_app.data_store import Subscription
+from panel_app.data_store.store import Subscription
 from toolkit import clock
 
 SILENT_SECONDS: Final = 10.0

@@ -10,10 +10,10 @@ import panel_material_ui as pmui
 from panel_app.actions.asking import Action, ActionBar
 from panel_app.actions.lists import letter_actions
 from panel_app.data_store import DataStore
-from panel_app.export import export_button
-from panel_app.formatting import DASH, moment
-from panel_app.review import ask
-from panel_app.views import parts
+from panel_app.data_store.review import ask
+from panel_app.look import parts
+from panel_app.look.export import export_button
+from panel_app.look.formatting import DASH, moment
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.outside.dead_letters import DeadLetter, list_dead_letters

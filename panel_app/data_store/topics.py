@@ -1,0 +1,163 @@
+"""What can be watched: the fleet, one run, a plain list, each as one principal may see it; all read with cursor queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from panel_app.charts.series import EquityCurve
+from panel_app.data_store.change_log import ChangeLog
+from panel_app.data_store.marks import Marker, bars_of
+from toolkit import clock
+from toolkit.errors import NotFound
+from toolkit.store.people.operations import Operations, StopMove
+from toolkit.store.reading.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
+from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
+
+KEEP_ROWS = 500
+LIST_SECONDS = 1.0
+ACTIVE = ("RUNNING", "PAUSED", "STOPPING", "ERROR")
+DRIFT_SECONDS = 15.0
+
+
+class Topic(Protocol):
+    """Something that can be watched."""
+
+    def poll(self) -> bool:
+        """Ask the database; return whether anything is new."""
+
+
+class FleetTopic:
+    """Every run that a principal may see."""
+
+    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, home: Path) -> None:
+        self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
+        self._read = read
+        self._operations = operations
+        self._drifts: dict[UUID, Decimal] = {}
+        self._drift_read: float | None = None
+        self._reader = reader
+        self._totals = Totals()
+        self._marker = Marker(read, reader, home)
+
+    def poll(self) -> bool:
+        """Read all runs; trades are summed up incrementally."""
+        rows = self._marker.mark(self._read.fleet(self._reader, totals=self._totals))
+        bases = self._operations.day_bases(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
+        drifts = self._measured(rows)
+        return self.runs.replace(
+            [replace(row, day_base=bases.get(row.live_run_id), drift=drifts.get(row.live_run_id)) for row in rows]
+        )
+
+    def _measured(self, rows: list[FleetRow]) -> dict[UUID, Decimal]:
+        # Measured once an hour by the watchdog, so a look now and then is enough.
+        now = clock.SYSTEM.monotonic()
+        if self._drift_read is None or now - self._drift_read >= DRIFT_SECONDS:
+            self._drift_read = now
+            found = self._operations.drifts(self._reader, [row.live_run_id for row in rows])
+            self._drifts = {run_id: Decimal(gap) for run_id, gap in found.items()}
+        return self._drifts
+
+
+class RunTopic:
+    """One run: its row, intents, trades, events, bars and equity curve.
+
+    Attributes
+    ----------
+    detail
+        What of the run never changes.
+    bars
+        All bars that its replay holds, or None when they are not on this machine.
+    """
+
+    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, run_id: UUID, home: Path) -> None:
+        self.run_id = run_id
+        self.home = home
+        self.reader = reader
+        self.operations = operations
+        self.moves: dict[str, list[StopMove]] = {}
+        self.detail: RunDetail = read.run_detail(reader, run_id)
+        self.row: FleetRow = read.run(reader, run_id)
+        self.intents: ChangeLog[UUID, IntentRow] = ChangeLog(lambda row: row.intent_id, keep=KEEP_ROWS)
+        self.trades: ChangeLog[UUID, TradeRow] = ChangeLog(lambda row: row.trade_id)
+        self.events: ChangeLog[int, EventRow] = ChangeLog(lambda row: row.event_id, keep=KEEP_ROWS)
+        self.bars, self.bars_missing = bars_of(self.detail, home)
+        self.curve = EquityCurve(self.bars, self.row.capital, self.row.currency)
+        self._read = read
+        self._reader = reader
+        self._totals = Totals()
+        self._marker = Marker(read, reader, home)
+        self._since: dict[str, datetime] = {}
+        self._last_event = 0
+
+    @property
+    def stop(self) -> int:
+        """How many of ``bars`` the run has seen."""
+        if self.bars is None or self.row.cursor is None:
+            return 0
+        return int(self.bars.ts.searchsorted(clock.to_ns(self.row.cursor), side="right"))
+
+    def poll(self) -> bool:
+        """Read what changed of the run since the last time."""
+        read, reader, run_id = self._read, self._reader, self.run_id
+        runs = read.fleet(reader, totals=self._totals, run_id=run_id)
+        if not runs:
+            raise NotFound(f"run {run_id} is no longer visible to you")
+        (row,) = self._marker.mark(runs)
+        row = replace(row, day_base=self.operations.day_bases(reader, [run_id]).get(run_id))
+        changed = row != self.row
+        self.row = row
+        intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
+        intents.reverse()
+        if self.intents.put(intents):
+            changed = True
+            self.moves = _by_position(self.operations.stop_moves(reader, run_id))
+        trades = read.trades(reader, run_id=run_id, changed_since=self._from("trades"))
+        new_trades = self.trades.put(trades)
+        self._seen("intents", [row.updated_at for row in intents])
+        self._seen("trades", [row.updated_at for row in trades])
+        events = read.events(reader, run_id=run_id, after=max(0, self._last_event - EVENT_OVERLAP), limit=KEEP_ROWS)
+        changed |= self.events.put(events)
+        if events:
+            self._last_event = max(self._last_event, events[-1].event_id)
+        if changed or new_trades:
+            self.curve.update(self.stop, list(self.trades))
+        return changed or new_trades
+
+    def _from(self, what: str) -> datetime | None:
+        since = self._since.get(what)
+        return None if since is None else since - OVERLAP
+
+    def _seen(self, what: str, moments: list[datetime]) -> None:
+        if moments:
+            self._since[what] = max([*moments, self._since.get(what, moments[0])])
+
+
+def _by_position(moves: list[StopMove]) -> dict[str, list[StopMove]]:
+    found: dict[str, list[StopMove]] = {}
+    for move in moves:
+        found.setdefault(move.position_id, []).append(move)
+    return found
+
+
+class ListTopic:
+    """Rows of a plain list, such as the accounts; read at most once every `LIST_SECONDS`."""
+
+    def __init__(self, query: Callable[[], object]) -> None:
+        self.rows: object = query()
+        self._query = query
+        self._read_at = clock.SYSTEM.monotonic()
+
+    def poll(self) -> bool:
+        """Read the list again when it is old enough."""
+        if clock.SYSTEM.monotonic() - self._read_at < LIST_SECONDS:
+            return False
+        rows, self._read_at = self._query(), clock.SYSTEM.monotonic()
+        changed = rows != self.rows
+        self.rows = rows
+        return changed

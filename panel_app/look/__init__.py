@@ -1,0 +1,1 @@
+"""How things look: colours, words and numbers for people, and the small pieces that the views share."""
