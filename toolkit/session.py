@@ -49,6 +49,8 @@ from toolkit.store.reading.records import TripRow
 from toolkit.store.runs import Runs, VersionRecord
 from toolkit.strategy.spec import StrategySpec
 
+Series = Bars | Mapping[str, Bars]
+
 _guard = threading.RLock()
 _default: list[Engine] = []
 _threads: dict[UUID, RunThread] = {}
@@ -106,7 +108,7 @@ def account(name: str) -> AccountRecord:
 
 def sea_trial(
     strategy: Any,
-    bars: Bars,
+    bars: Series,
     *,
     account: PaperAccount,
     guards: Guards | None = None,
@@ -117,7 +119,7 @@ def sea_trial(
     The live replay runs through the real execution path in a temporary data folder; nothing of it stays.
     """
 
-    def live_replay(spec: StrategySpec, series: Bars, terms: PaperAccount, limits: Guards) -> list[TradeRecord]:
+    def live_replay(spec: StrategySpec, series: Series, terms: PaperAccount, limits: Guards) -> list[TradeRecord]:
         return replay_in_temporary_home(spec, series, account=terms, guards=limits, conversion=conversion)
 
     return _sea_trial(strategy, bars, account=account, guards=guards, live_replay=live_replay, conversion=conversion)
@@ -125,7 +127,7 @@ def sea_trial(
 
 def replay_in_temporary_home(
     strategy: Any,
-    bars: Bars,
+    bars: Series,
     *,
     account: PaperAccount,
     guards: Guards | None = None,
@@ -143,6 +145,7 @@ def replay_in_temporary_home(
     with tempfile.TemporaryDirectory(prefix="seatrial-", ignore_cleanup_errors=True) as folder:
         settings = Settings(home=Path(folder), database_url="", gateway="local")  # type: ignore[arg-type]
         engine = build(settings)
+        feed = Replay(bars, conversion=tuple((conversion or {}).values()))
         try:
             record = _open_paper_account(engine, "sea-trial", account)
             version = rehearsal_version(engine, StrategySpec.from_strategy(strategy), bars, guards or Guards())
@@ -151,9 +154,9 @@ def replay_in_temporary_home(
                 engine.principal,
                 version,
                 record.account_id,
-                symbols=[bars.symbol],
-                timeframe=str(bars.timeframe),
-                feed=Replay(bars, conversion=tuple((conversion or {}).values())),
+                symbols=tuple(feed.series),
+                timeframe=str(next(iter(feed.series.values())).timeframe),
+                feed=feed,
                 capital=account.balance,
             )
             live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)
@@ -174,7 +177,7 @@ def promote(
     note: str = "",
     bot: str | None = None,
     guards: Guards | None = None,
-    bars: Bars | None = None,
+    bars: Series | None = None,
     statistics: Mapping[str, Any] | None = None,
 ) -> VersionRecord:
     """Store a strategy as a BotVersion, with the sea trial it passed; an equal one is returned, not stored twice.

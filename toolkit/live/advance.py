@@ -28,6 +28,8 @@ from toolkit.live.engine import Desk, Engine
 from toolkit.live.hosting.turns import turn_of
 from toolkit.live.stepping.commit import unsettled_intents
 from toolkit.live.stepping.ending import fail, step_stopping
+from toolkit.live.stepping.joint.platform_feed import step_joint_platform
+from toolkit.live.stepping.joint.replay import step_joint_replay
 from toolkit.live.stepping.program import forget, hot_run
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import UNDER_WAY
@@ -148,7 +150,7 @@ def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], li
     if run.intents_count:
         waiting = unsettled_intents(engine, run.live_run_id)
         if any(state in UNDER_WAY for _, _, state in waiting):
-            if hot.program.data is not None:
+            if hot.program.replayed:
                 # After a kill a paper venue's clock may stand earlier: the order must meet the quote it was made for.
                 cast("ReplayVenue", desk.platform).advance_clock_to(from_ns(hot.state.clock_ns))
             desk.gateway.deliver(run.account_id)
@@ -161,7 +163,10 @@ def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], li
             if any(state in UNDER_WAY for _, _, state in waiting):
                 return Progress(run.status, waiting="delivery")  # an exit was planned again: it goes before any bar
         unknown = any(state == "UNKNOWN" for _, _, state in waiting)
-    if hot.program.data is None:
-        return step_platform(engine, desk, run, hot, limit=limit, unknown=unknown)
+    several = len(run.symbols) > 1
+    if not hot.program.replayed:
+        live = step_joint_platform if several else step_platform
+        return live(engine, desk, run, hot, limit=limit, unknown=unknown)
     others = [ready_of(peer.state) for peer in peers if peer.status == "RUNNING" and '"replay"' in peer.feed_json]
-    return step_replay(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, unknown=unknown)
+    play = step_joint_replay if several else step_replay
+    return play(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, unknown=unknown)

@@ -16,8 +16,9 @@ from typing import Any, Literal, Protocol
 from toolkit.clock import to_ns
 from toolkit.errors import BadInput, NotFound, must_be
 from toolkit.market import Bars
+from toolkit.market.series.several import as_series, checked_series
 
-_CACHE_LIMIT = 8
+_CACHE_LIMIT = 32
 _cache: dict[tuple[str, str], Bars] = {}
 
 
@@ -28,7 +29,7 @@ class Replay:
     Parameters
     ----------
     bars
-        The series the run decides on.
+        The series the run decides on; of a run on several symbols all of them by symbol, in the order in which they act.
     speed
         Bars per second of wall time; None plays as fast as the machine goes.
     conversion
@@ -37,31 +38,33 @@ class Replay:
         The series the paper venue prices by, when it knows bars that the run's feed lost; the run's own when left out.
     """
 
-    bars: Bars
+    bars: Bars | Mapping[str, Bars]
     speed: float | None = None
     conversion: Sequence[Bars] = ()
     venue: Bars | None = None
+
+    @property
+    def series(self) -> dict[str, Bars]:
+        """The bars by symbol."""
+        return as_series(self.bars)
 
     def __post_init__(self) -> None:
         if self.speed is not None and not self.speed > 0:
             raise BadInput(
                 must_be("speed", "positive bars per second, or None", self.speed, "leave it out for full speed")
             )
-        if len(self.bars) < 2:
-            raise BadInput(
-                must_be(
-                    "bars",
-                    "at least two, since a decision fills at the next bar's open",
-                    len(self.bars),
-                    "load more bars",
-                )
-            )
+        checked_series(self.series)
+        if self.venue is not None and len(self.series) > 1:
+            words = ", ".join(self.series)
+            raise BadInput(must_be("venue of a replay", "left out with several symbols", words, "replay one symbol"))
 
     def store(self, home: Path) -> FeedSpec:
         """Write the series under ``home`` and return the words a run's row keeps of this feed."""
+        first, *others = (store_bars(home, bars) for bars in self.series.values())
         return FeedSpec(
             kind="replay",
-            fingerprint=store_bars(home, self.bars),
+            fingerprint=first,
+            others=tuple(others),
             speed=self.speed,
             conversion=tuple(store_bars(home, extra) for extra in self.conversion),
             venue="" if self.venue is None else store_bars(home, self.venue),
@@ -76,8 +79,8 @@ class FeedSpec:
     ----------
     kind
         ``replay`` (a stored series) or ``platform`` (closed bars polled from the account's platform).
-    fingerprint
-        Of the replayed series; empty for a platform feed.
+    fingerprint, others
+        Of the replayed series, the first symbol's and those of further symbols; empty for a platform feed.
     speed
         Bars per second of wall time, None for full speed.
     conversion
@@ -91,18 +94,25 @@ class FeedSpec:
     speed: float | None = None
     conversion: tuple[str, ...] = field(default=())
     venue: str = ""
+    others: tuple[str, ...] = field(default=())
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Fingerprints of all series the run decides on, in the order of its symbols."""
+        return (self.fingerprint, *self.others) if self.kind == "replay" else ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object stored in the row."""
         if self.kind == "platform":
             return {"kind": "platform"}
-        return {
+        facts: dict[str, Any] = {
             "kind": "replay",
             "fingerprint": self.fingerprint,
             "speed": self.speed,
             "conversion": list(self.conversion),
             "venue": self.venue,
         }
+        return {**facts, "others": list(self.others)} if self.others else facts
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> FeedSpec:
@@ -118,6 +128,7 @@ class FeedSpec:
             stored.get("speed"),
             tuple(stored.get("conversion", ())),
             stored.get("venue", ""),
+            tuple(stored.get("others", ())),
         )
 
 
@@ -175,7 +186,7 @@ def load_replay(home: Path, platform: Any, feed: FeedSpec) -> None:
     """Give a replay's series, and those it converts money with, to a paper venue; nothing to do for other feeds."""
     if feed.kind != "replay":
         return
-    for fingerprint in (feed.venue or feed.fingerprint, *feed.conversion):
+    for fingerprint in (feed.venue or feed.fingerprint, *feed.others, *feed.conversion):
         bars = stored_bars(home, fingerprint)
         platform.load_replay(bars.symbol, bars)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -25,6 +24,7 @@ from toolkit.live.opening.run_checks import (
     tightened_guards,
 )
 from toolkit.market import Bars
+from toolkit.market.series.several import shared_moments
 from toolkit.risk.guardrails import Guards
 from toolkit.store.people import audit
 from toolkit.store.people.accounts import AccountRecord, Accounts, may_act
@@ -277,8 +277,8 @@ def resume_account(engine: Engine, principal: Principal, account_id: UUID) -> No
         work.commit()
 
 
-def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bars | None:
-    """Give a replay's bars to the account's paper venue; return the run's own series, None for a platform feed.
+def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> dict[str, Bars] | None:
+    """Give a replay's bars to the account's paper venue; return the run's own by symbol, None for a platform feed.
 
     Raises
     ------
@@ -296,22 +296,19 @@ def load_feed(engine: Engine, desk: Desk, feed: FeedSpec, run: RunRecord) -> Bar
                 f"leave feed= out, or replay on a paper account, not {desk.account.name}",
             )
         )
-    bars = stored_bars(engine.settings.home, feed.fingerprint)
-    if run.status == "CREATED" and desk.platform.now() > _first_decision(bars):
+    series = {bars.symbol: bars for bars in (stored_bars(engine.settings.home, f) for f in feed.series)}
+    begin = from_ns(int(shared_moments(series.values())[1]))  # the first open at which a decision is carried out
+    if run.status == "CREATED" and desk.platform.now() > begin:
         raise RunError(
             must_be(
                 "replay",
                 f"beginning at or after the venue's clock {desk.platform.now().isoformat()}",
-                f"beginning at {_first_decision(bars).isoformat()}",
+                f"beginning at {begin.isoformat()}",
                 "open another paper account for this replay",
             )
         )
     load_replay(engine.settings.home, desk.platform, feed)
-    return bars
-
-
-def _first_decision(bars: Bars) -> datetime:
-    return from_ns(int(bars.ts[1]))
+    return series
 
 
 def _account(engine: Engine, principal: Principal, account_id: UUID) -> AccountRecord:

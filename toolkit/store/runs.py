@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -113,6 +113,10 @@ class RunRecord:
     def symbol(self) -> str:
         """The symbol a one-symbol run trades."""
         return self.symbols[0]
+
+    def seen_as(self, symbol: str) -> RunRecord:
+        """Return the run as one of its symbols sees it: what trades a single symbol works on it as it stands."""
+        return self if self.symbols == (symbol,) else replace(self, symbols=(symbol,))
 
     @property
     def options(self) -> dict[str, Any]:

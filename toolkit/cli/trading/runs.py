@@ -39,7 +39,7 @@ def run(
         if found.status == "CREATED":
             found = live_runs.start_bot_live_run(engine, engine.principal, found.live_run_id)
         feed = FeedSpec.from_dict(json.loads(found.feed_json))
-        total = len(stored_bars(engine.settings.home, feed.fingerprint)) if feed.kind == "replay" else 0
+        total = sum(len(stored_bars(engine.settings.home, each)) for each in feed.series)
         watching = WatchThread(Watchdog(engine, drift_model()))
         try:
             replay(engine, found.live_run_id, max(total - found.bars_count, 0), quiet=as_json)

@@ -127,7 +127,9 @@ def start(
 
 def replay(
     version: Version,
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet of the bars to replay.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="CSV or Parquet of the bars to replay; a file for each symbol, in their order.")
+    ],
     account: OnAccount,
     home: Home = None,
     price: Annotated[str, typer.Option(help="Which side the prices are of: bid, ask, mid or bidask.")] = "bid",
@@ -138,20 +140,29 @@ def replay(
 ) -> None:
     """Replay recorded bars through the live path of a version, on a paper account, and host the run to its end."""
     from toolkit.cli.trading.runs import run as host
+    from toolkit.errors import BadInput, must_be
     from toolkit.live.feed import Replay
     from toolkit.live.promoting import versions
+    from toolkit.live.promoting.tested import tested_symbols
     from toolkit.market import load_bars
 
     with engine_of(home) as engine:
         trial = versions.find_version(engine, engine.principal, version).evidence["trial"]
-        bars = load_bars(
-            data,
-            symbol=trial["symbol"],
-            timeframe=trial["timeframe"],
-            price=price,  # type: ignore[arg-type]  # checked there, with the remedy
-            spread_pips=spread_pips,
-        )
-        run = _begin(engine, version, account, "paper", capital, "none", Replay(bars, speed=speed))
+        symbols = tested_symbols(trial)
+        if len(data) != len(symbols):
+            named = ", ".join(symbols)
+            raise BadInput(must_be("data", f"a file for each of {named}", f"{len(data)} files", "name one for each"))
+        series = {
+            symbol: load_bars(
+                path,
+                symbol=symbol,
+                timeframe=trial["timeframe"],
+                price=price,  # type: ignore[arg-type]  # checked there, with the remedy
+                spread_pips=spread_pips,
+            )
+            for symbol, path in zip(symbols, data, strict=True)
+        }
+        run = _begin(engine, version, account, "paper", capital, "none", Replay(series, speed=speed))
     host(str(run.live_run_id), home, as_json)
 
 
@@ -160,6 +171,7 @@ def _begin(
 ) -> RunRecord:
     from toolkit.live import live_runs
     from toolkit.live.promoting import versions
+    from toolkit.live.promoting.tested import tested_symbols
     from toolkit.store.people.accounts import Accounts
 
     found = versions.find_version(engine, engine.principal, version)
@@ -167,7 +179,7 @@ def _begin(
     with engine.work(write=False) as work:
         on = Accounts(work.connection, engine.principal).find(account)
     run = live_runs.create_live_run(
-        engine, engine.principal, found, on.account_id, symbols=[trial["symbol"]], timeframe=trial["timeframe"],
+        engine, engine.principal, found, on.account_id, symbols=tested_symbols(trial), timeframe=trial["timeframe"],
         stage=stage, feed=feed, capital=capital or None, host=host,
     )  # fmt: skip
     return live_runs.start_bot_live_run(engine, engine.principal, run.live_run_id)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 from toolkit.errors import PromotionRefused, must_be
 from toolkit.live.engine import Engine
 from toolkit.market import Bars
+from toolkit.market.series.several import as_series
 from toolkit.risk.guardrails import Guards
 from toolkit.store.runs import VersionRecord, Versions
 from toolkit.strategy.spec import StrategySpec
 
 
-def rehearsal_version(engine: Engine, spec: StrategySpec, bars: Bars, guards: Guards) -> VersionRecord:
+def rehearsal_version(
+    engine: Engine, spec: StrategySpec, bars: Bars | Mapping[str, Bars], guards: Guards
+) -> VersionRecord:
     """Store an untried version, in a data folder below the system's temporary one and nowhere else.
 
     Raises
@@ -32,7 +37,12 @@ def rehearsal_version(engine: Engine, spec: StrategySpec, bars: Bars, guards: Gu
                 "promote with a sea trial",
             )
         )
-    trial = {"symbol": bars.symbol, "timeframe": str(bars.timeframe), "instrument": bars.instrument.facts()}
+    series = as_series(bars)
+    facts = {symbol: each.instrument.facts() for symbol, each in series.items()}
+    first, frame = next(iter(facts)), str(next(iter(series.values())).timeframe)
+    trial: dict[str, Any] = {"symbol": first, "timeframe": frame, "instrument": facts[first]}
+    if len(series) > 1:
+        trial["series"] = [{"symbol": symbol, "instrument": each} for symbol, each in facts.items()]
     with engine.work() as work:
         version = Versions(work.connection, engine.principal).add(
             "rehearsal",
@@ -41,7 +51,7 @@ def rehearsal_version(engine: Engine, spec: StrategySpec, bars: Bars, guards: Gu
             spec_hash=spec.hash,
             spec_json=spec.to_json(),
             guards_json=json.dumps(guards.facts(), sort_keys=True),
-            instruments_json=json.dumps({bars.symbol: bars.instrument.facts()}, sort_keys=True),
+            instruments_json=json.dumps(facts, sort_keys=True),
             evidence_json=json.dumps({"trial": trial, "warmup_bars": spec.warmup_bars}, sort_keys=True),
             note="rehearsal of a sea trial",
         )

@@ -10,6 +10,7 @@ from toolkit.errors import RunError, must_be
 from toolkit.execution.ports import AccountSnapshot
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.feed import PLATFORM_FEED, FeedSpec, Replay
+from toolkit.live.promoting.tested import tested_symbols
 from toolkit.market import Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.store.people.accounts import AccountRecord
@@ -19,18 +20,17 @@ from toolkit.store.runs import VersionRecord
 def checked_symbols(version: VersionRecord, symbols: Sequence[str], timeframe: str) -> tuple[str, ...]:
     """Return the symbols if they, and the timeframe, are those of the version's sea trial."""
     named = tuple(symbols)
-    if len(named) != 1:
-        raise RunError(
-            must_be("symbols", "one symbol", f"{len(named)}: {', '.join(named)}", "start one run per symbol")
-        )
     trial = version.evidence["trial"]
-    if named[0] != trial["symbol"]:
+    tested = tested_symbols(trial)
+    if named != tested:
+        what = "symbol" if len(tested) == 1 else "symbols"
+        order = "" if len(tested) == 1 else " and in its order, since symbols act one after the other"
         raise RunError(
             must_be(
-                "symbol",
-                f"{trial['symbol']}, as in the version's sea trial",
-                named[0],
-                f"run a sea trial on {named[0]} and promote it",
+                what,
+                f"{', '.join(tested)}, as in the version's sea trial{order}",
+                ", ".join(named) or "none",
+                f"run a sea trial on {', '.join(named)} and promote it",
             )
         )
     if timeframe != trial["timeframe"]:
@@ -82,14 +82,15 @@ def feed_spec(engine: Engine, feed: Replay | FeedSpec | None, symbols: tuple[str
         return PLATFORM_FEED
     if isinstance(feed, FeedSpec):
         return feed
-    bars = feed.bars
-    if bars.symbol != symbols[0] or str(bars.timeframe) != timeframe:
+    given = feed.series
+    frames = {str(bars.timeframe) for bars in given.values()}
+    if tuple(given) != symbols or frames != {timeframe}:
         raise RunError(
             must_be(
                 "replay",
-                f"bars of {symbols[0]} {timeframe}",
-                f"{bars.symbol} {bars.timeframe}",
-                "replay the symbol the run trades",
+                f"bars of {', '.join(symbols)} {timeframe}",
+                f"{', '.join(given)} {', '.join(sorted(frames))}",
+                "replay the symbols the run trades, in their order",
             )
         )
     return feed.store(engine.settings.home)

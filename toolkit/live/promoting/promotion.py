@@ -11,7 +11,9 @@ from typing import Any
 from toolkit.errors import PromotionRefused, must_be
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
+from toolkit.live.promoting.tested import tested_instruments
 from toolkit.market import Bars
+from toolkit.market.series.several import as_series, fingerprint_of
 from toolkit.risk.guardrails import Guards
 from toolkit.store.runs import VersionRecord, Versions
 from toolkit.strategy.spec import StrategySpec
@@ -29,7 +31,7 @@ def promote(
     note: str = "",
     bot: str | None = None,
     guards: Guards | None = None,
-    bars: Bars | None = None,
+    bars: Bars | Mapping[str, Bars] | None = None,
     statistics: Mapping[str, Any] | None = None,
     principal: Principal | None = None,
 ) -> VersionRecord:
@@ -67,7 +69,7 @@ def promote(
     report = _checked_report(spec, trial, bars)
     kept = _checked_guards(guards, report)
     name = bot or spec.name
-    instruments = {report["symbol"]: report["instrument"]}
+    instruments = tested_instruments(report)
     version_hash = _hash(
         {
             "rules": RULES_VERSION,
@@ -106,7 +108,7 @@ def promote(
     return record
 
 
-def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | None) -> dict[str, Any]:
+def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | Mapping[str, Bars] | None) -> dict[str, Any]:
     if not isinstance(trial, Mapping) and not hasattr(trial, "to_dict"):
         was = "None" if trial is None else type(trial).__name__
         raise PromotionRefused(
@@ -126,11 +128,12 @@ def _checked_report(spec: StrategySpec, trial: Any, bars: Bars | None) -> dict[s
                 "run tk.sea_trial on the strategy you promote",
             )
         )
-    if bars is not None and bars.fingerprint != report["data_fingerprint"]:
+    fingerprint = report["data_fingerprint"] if bars is None else fingerprint_of(as_series(bars))
+    if fingerprint != report["data_fingerprint"]:
         raise PromotionRefused(
             must_be(
                 "trial",
-                f"on these bars (fingerprint {bars.fingerprint[:12]})",
+                f"on these bars (fingerprint {fingerprint[:12]})",
                 f"on others ({report['data_fingerprint'][:12]})",
                 "run tk.sea_trial on the bars you mean",
             )

@@ -31,7 +31,7 @@ _INTENTS: Any = ExecutionIntent.__table__
 _TRADES: Any = Trade.__table__
 _UNSETTLED = tuple(s.value for s in (IntentState.NEW, IntentState.CLAIMED, IntentState.SENDING, IntentState.UNKNOWN))
 _TRADE_NAMES = (
-    "trade_id", "position_id", "side", "status", "lots", "open_lots", "entry_time", "entry_price", "stop_loss",
+    "trade_id", "position_id", "symbol", "side", "status", "lots", "open_lots", "entry_time", "entry_price", "stop_loss",
     "take_profit", "exit_time", "profit", "commission", "swap",
 )  # fmt: skip
 # Asked at every step of every run, so compiled once.
@@ -85,7 +85,7 @@ def load_positions(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Posi
     with engine.work(engine.service, write=False) as work:
         rows = _TRADES_SINCE.rows(work.connection, {"live_run_id": run.live_run_id, "since": since})
     trades = (SimpleNamespace(**dict(zip(_TRADE_NAMES, row, strict=True))) for row in rows)
-    positions = read_positions(trades, hot.state, hot.program.instrument, hot.program.currency)
+    positions = read_positions(trades, hot.state, hot.program.instruments, hot.program.currency)
     if hot.program.swapped and positions.open:
         return with_swap(positions, desk.platform.book(), hot.program.currency)
     return positions
@@ -122,7 +122,7 @@ def commit_step(engine: Engine, run: RunRecord, hot: Hot, positions: Positions, 
     if step.orders.skips:
         changes["refused_count"] = run.refused_count + len(step.orders.skips)
     current = current_round()
-    shares = not step.orders and hot.program.data is None and "status" not in step.changes
+    shares = not step.orders and not hot.program.replayed and "status" not in step.changes
     if current is not None and shares:
         # Nothing leaves because of this step, so it may share a commit with those of other runs.
         def write(work: UnitOfWork) -> None:

@@ -71,12 +71,21 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         orders = Orders(
             [
                 close_intent(
-                    hot.program, run, held, decision, "flatten", engine.now(), engine.service, ordinal=attempt * 100 + n
+                    hot.program.of(held.symbol),
+                    run.seen_as(held.symbol),
+                    held,
+                    decision,
+                    "flatten",
+                    engine.now(),
+                    engine.service,
+                    ordinal=attempt * 100 + n,
                 )
                 for n, held in enumerate(positions.open)
             ]
         )
-        hot.state = replace(hot.state, extra={**hot.state.extra, "flattened": attempt + 1}, due=None)
+        hot.state = replace(
+            hot.state, extra={**hot.state.extra, "flattened": attempt + 1}, due=None, pending=(), entries=()
+        )
         commit_step(engine, run, hot, positions, Step(orders=orders, market_time=clock))
         desk.gateway.deliver(run.account_id)
         return Progress(run.status, orders=len(orders.intents))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -17,15 +19,17 @@ from toolkit.execution.builder import StopPolicy
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.feed import FeedSpec, stored_bars
 from toolkit.live.live_runs import LOCAL, load_feed, must_fit_platform
-from toolkit.live.stepping.run_book import first_rows_of_days
+from toolkit.live.stepping.run_book import Mark, first_rows_of_days
 from toolkit.live.stepping.run_state import RunState, decode
 from toolkit.market import Bars, Instrument
+from toolkit.market.series.several import shared_moments
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import to_minor
-from toolkit.simulation.rates import value_columns
+from toolkit.simulation.rates import value_columns, values_at
 from toolkit.store.runs import RunRecord, Versions
 from toolkit.strategy.authoring.management import FEATURES
 from toolkit.strategy.drivers.incremental import Incremental
+from toolkit.strategy.drivers.joint import Fields, Joint
 from toolkit.strategy.spec import StrategySpec
 
 _CACHE_LIMIT = 2_000
@@ -47,6 +51,34 @@ class ReplayData:
         """Return the point value at the open of a bar: that of the last close before it."""
         return self.values[max(row - 1, 0)] if len(self.values) > 1 else self.values[0]
 
+    def mark(self, row: int) -> Mark:
+        """Return quote and point value at the open of a bar."""
+        return int(self.bars.bid_open[row]), int(self.bars.ask_open[row]), self.value_before(row)
+
+
+@dataclass(frozen=True, slots=True)
+class JointData:
+    """The bars of several symbols that are replayed together, laid on the moments they share."""
+
+    series: Mapping[str, Bars]
+    ts: list[int]
+    bars_at: list[dict[str, Fields]]
+    opens: Mapping[str, list[int]]
+    values: Mapping[str, list[tuple[int, int]]]
+    day_rows: list[int]
+    end_ns: int
+
+    def mark(self, symbol: str, row: int) -> Mark:
+        """Return a symbol's quote at the opens of a moment, the last close where it has no bar, and its point value."""
+        at = bisect_right(self.opens[symbol], self.ts[row]) - 1
+        value = self.values[symbol][max(row, 1)]  # the first moment knows no rate and makes no trade
+        bars = self.series[symbol]
+        if at < 0:
+            return 0, 0, value
+        if self.opens[symbol][at] == self.ts[row]:
+            return int(bars.bid_open[at]), int(bars.ask_open[at]), value
+        return int(bars.bid_close[at]), int(bars.ask_close[at]), value
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -66,11 +98,22 @@ class Program:
     has_target: bool
     warmup_bars: int
     data: ReplayData | None
+    instruments: Mapping[str, Instrument]
+    joint: JointData | None = None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether recorded bars are played, whose venue's clock the run moves."""
+        return self.feed.kind == "replay"
 
     @property
     def swapped(self) -> bool:
         """Whether positions are charged swap."""
-        return self.instrument.swap_mode != "none"
+        return any(instrument.swap_mode != "none" for instrument in self.instruments.values())
+
+    def of(self, symbol: str) -> Program:
+        """Return the program as one of its symbols sees it."""
+        return self if self.instrument.symbol == symbol else replace(self, instrument=self.instruments[symbol])
 
     @property
     def managed(self) -> bool:
@@ -85,10 +128,20 @@ class Hot:
     program: Program
     row_version: int
     state: RunState
-    driver: Incremental
+    driver: Incremental | Joint
     next_row: int = 0
     synced: bool = False
     last_equity_event: float = -1e9
+
+    @property
+    def single(self) -> Incremental:
+        """The driver of a run on one symbol."""
+        return cast("Incremental", self.driver)
+
+    @property
+    def several(self) -> Joint:
+        """The drivers of a run on several symbols."""
+        return cast("Joint", self.driver)
 
 
 def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:
@@ -99,15 +152,22 @@ def hot_run(engine: Engine, desk: Desk, run: RunRecord) -> Hot:
         return hot
     program = hot.program if hot is not None else _program(engine, desk, run)
     state, strategy = decode(run.state)
-    driver = Incremental(program.spec, program.instrument, strategy, timeframe=run.timeframe, supports=FEATURES)
-    fresh = Hot(program, run.version, state, driver)
-    if program.data is not None:
+    fresh = Hot(program, run.version, state, driver_of(program, run.timeframe, strategy))
+    played = program.data or program.joint
+    if played is not None:
         cursor = -1 if run.cursor is None else to_ns(run.cursor)
-        fresh.next_row = int(program.data.bars.ts.searchsorted(cursor, side="right"))
+        fresh.next_row = bisect_right(played.ts, cursor)
     while len(_cache) >= _CACHE_LIMIT:
         _cache.pop(next(iter(_cache)))
     _cache[key] = fresh
     return fresh
+
+
+def driver_of(program: Program, timeframe: str, state: bytes | None = None) -> Incremental | Joint:
+    """Return what decides: one driver, or one for each symbol with what they read of each other."""
+    if len(program.instruments) > 1:
+        return Joint(program.spec, program.instruments, state, timeframe=timeframe)
+    return Incremental(program.spec, program.instrument, state, timeframe=timeframe, supports=FEATURES)
 
 
 def forget(engine: Engine, live_run_id: UUID) -> None:
@@ -125,18 +185,22 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
         )
     options: dict[str, Any] = run.options
     feed = FeedSpec.from_dict(json.loads(run.feed_json))
-    bars = load_feed(engine, desk, feed, run)
+    series = load_feed(engine, desk, feed, run)
     if desk.account.gateway != LOCAL:
         must_fit_platform(desk, version, run.symbols)
     day_end = desk.account.day_end
     currency = desk.account.currency
-    instrument = bars.instrument if bars is not None else desk.platform.instrument(run.symbol)
+    several = len(run.symbols) > 1
+    if series is None:
+        instruments = {symbol: desk.platform.instrument(symbol) for symbol in run.symbols}
+    else:
+        instruments = {symbol: bars.instrument for symbol, bars in series.items()}
     policy = options.get("stop_policy") or {}
     return Program(
         spec=spec,
         version_id=version.bot_version_id,
         version_hash=version.version_hash,
-        instrument=instrument,
+        instrument=instruments[run.symbol],
         currency=currency,
         day_end=day_end,
         guards=Guards.from_facts(json.loads(run.guards_json)),
@@ -146,7 +210,9 @@ def _program(engine: Engine, desk: Desk, run: RunRecord) -> Program:
         reverse=bool(options.get("reverse", True)),
         has_target=spec.protection["target"]["kind"] != "none",
         warmup_bars=int(version.evidence.get("warmup_bars", spec.warmup_bars)),
-        data=None if bars is None else _replay_data(engine, bars, feed, currency, day_end),
+        data=None if series is None or several else _replay_data(engine, series[run.symbol], feed, currency, day_end),
+        instruments=instruments,
+        joint=_joint_data(engine, series, feed, currency, day_end) if series is not None and several else None,
     )
 
 
@@ -160,6 +226,29 @@ def _replay_data(engine: Engine, bars: Bars, feed: FeedSpec, currency: str, day_
         values=[(int(num), int(den)) for num, den in pairs.tolist()],
         day_rows=first_rows_of_days(bars.ts, day_end).tolist(),
         end_ns=int(bars.ts[-1]) + bars.timeframe.ns,
+    )
+
+
+def _joint_data(engine: Engine, series: Mapping[str, Bars], feed: FeedSpec, currency: str, day_end: str) -> JointData:
+    conversion = {b.symbol: b for b in (stored_bars(engine.settings.home, f) for f in feed.conversion)}
+    moments = shared_moments(series.values())
+    end_ns = int(moments[-1]) + next(iter(series.values())).timeframe.ns
+    bars_at: list[dict[str, Fields]] = [{} for _ in moments]
+    values = {}
+    for symbol, bars in series.items():
+        for row, fields in zip(moments.searchsorted(bars.ts).tolist(), zip(*_fields(bars), strict=True), strict=True):
+            bars_at[row][symbol] = fields
+        pairs = {**conversion, **{name: other for name, other in series.items() if name != symbol}}
+        pointed = values_at(bars, np.append(moments, end_ns), currency, pairs)
+        values[symbol] = [(int(num), int(den)) for num, den in pointed.tolist()]
+    return JointData(
+        series=series,
+        ts=moments.tolist(),
+        bars_at=bars_at,
+        opens={symbol: bars.ts.tolist() for symbol, bars in series.items()},
+        values=values,
+        day_rows=first_rows_of_days(moments, day_end).tolist(),
+        end_ns=end_ns,
     )
 
 

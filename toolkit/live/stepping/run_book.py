@@ -6,7 +6,7 @@ number live as in research. Other runs and manual positions on the same account 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,7 @@ class OpenTrade:
     target_points: int = 0
     entry_steps: int = 0  # volume of the entry, partial closes or not
     earned: int = 0  # commission and partial profits so far, without any swap
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class ClosedTrade:
     booked: int
     entry_booked: int  # what had been booked before it was left: the entry's commission, and swap
     swap: int = 0
+    symbol: str = ""
+
+
+#: Bid, ask and point value of a symbol at a moment.
+Mark = tuple[int, int, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,14 @@ class Positions:
         """The position of a one-symbol run, None when flat."""
         return self.open[0] if self.open else None
 
+    def of(self, symbol: str) -> Positions:
+        """Return what is held in one symbol."""
+        return replace(self, open=tuple(t for t in self.open if t.symbol == symbol))
 
-def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument, currency: str) -> Positions:
+
+def read_positions(
+    rows: Iterable[Any], state: RunState, instruments: Mapping[str, Instrument], currency: str
+) -> Positions:
     """Turn rows of ``trades`` into the run's positions.
 
     Parameters
@@ -81,6 +93,7 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
     held: list[OpenTrade] = []
     gone: list[ClosedTrade] = []
     for row in rows:
+        instrument = instruments[row.symbol]
         booked = to_minor(row.profit + row.commission + row.swap, currency)
         side = Side(row.side)
         steps = instrument.steps_floor(row.lots)
@@ -102,6 +115,7 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
                     target,
                     steps,
                     to_minor(row.profit + row.commission, currency),
+                    row.symbol,
                 )
             )
         elif str(row.trade_id) not in state.counted:
@@ -109,7 +123,9 @@ def read_positions(rows: Iterable[Any], state: RunState, instrument: Instrument,
             swap = to_minor(row.swap, currency)
             paid = to_minor(row.commission, currency) // 2 + swap
             gone.append(
-                ClosedTrade(row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid, swap)
+                ClosedTrade(
+                    row.trade_id, side, steps, entry, entered, to_ns(row.exit_time), booked, paid, swap, row.symbol
+                )
             )
     gone.sort(key=lambda t: (t.exit_ns, t.entry_ns))
     return Positions(tuple(held), tuple(gone))
@@ -145,16 +161,21 @@ def equity_at_open(
     capital: int, realised_before: int, held: Sequence[OpenTrade], bid: int, ask: int, value: tuple[int, int]
 ) -> int:
     """Return the run's equity at one open quote, before anything happens there, minor units."""
+    return equity_of(capital, realised_before, held, lambda _: (bid, ask, value))
+
+
+def equity_of(capital: int, realised_before: int, held: Sequence[OpenTrade], mark_of: Callable[[str], Mark]) -> int:
+    """Return the run's equity with each position at its symbol's quote, minor units."""
     total = capital + realised_before
-    num, den = value
     for trade in held:
+        bid, ask, (num, den) = mark_of(trade.symbol)
         mark = rules.close_quote(trade.side.sign, bid, ask)
         total += trade.booked + rules.money(trade.side.sign * (mark - trade.entry_points), trade.steps, num, den)
     return total
 
 
 def equity_at_first_open(
-    capital: int, state: RunState, positions: Positions, first_ns: int, bid: int, ask: int, value: tuple[int, int]
+    capital: int, state: RunState, positions: Positions, first_ns: int, mark_of: Callable[[str], Mark]
 ) -> int:
     """Return the equity at a bar open that may lie behind us, from what was open then.
 
@@ -163,11 +184,11 @@ def equity_at_first_open(
     realised = state.realised + sum(t.booked for t in positions.closed if t.exit_ns < first_ns)
     held = [t for t in positions.open if t.entry_ns < first_ns]
     held += [
-        OpenTrade(t.trade_id, "", t.side, t.steps, t.entry_points, t.entry_ns, t.entry_booked)
+        OpenTrade(t.trade_id, "", t.side, t.steps, t.entry_points, t.entry_ns, t.entry_booked, symbol=t.symbol)
         for t in positions.closed
         if t.entry_ns < first_ns <= t.exit_ns
     ]
-    return equity_at_open(capital, realised, held, bid, ask, value)
+    return equity_of(capital, realised, held, mark_of)
 
 
 def first_rows_of_days(ts: npt.NDArray[np.int64], day_end: str) -> npt.NDArray[np.int64]:

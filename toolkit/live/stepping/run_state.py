@@ -31,6 +31,8 @@ class Waiting:
         Of a managed strategy: what the entry asks for besides stop and target, see `toolkit.live.stepping.plan_words`.
     bid_high, ask_low
         Of a managed strategy: the best prices of the decision's bar for a long and for a short.
+    symbol
+        Of a run on several symbols: the one it was decided on.
     """
 
     bar_ns: int
@@ -43,6 +45,7 @@ class Waiting:
     plan: Mapping[str, Any] | None = None
     bid_high: int = 0
     ask_low: int = 0
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class RunState:
     managed
         Of a managed strategy: the entry planned last and what its position has reached, see
         `toolkit.live.stepping.managing`.
+    pending, entries, cursors
+        Of a run on several symbols: the newest decision of each that waits for its symbol's next open; the entries that wait
+        for the exits of the same moment; the newest bar taken of each symbol.
     """
 
     clock_ns: int = 0
@@ -91,6 +97,9 @@ class RunState:
     gaps: int = 0
     managed: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    pending: tuple[Waiting, ...] = ()
+    entries: tuple[Waiting, ...] = ()
+    cursors: Mapping[str, int] = field(default_factory=dict)
 
 
 def encode(state: RunState, strategy: bytes) -> bytes:
@@ -113,6 +122,8 @@ def decode(stored: bytes | None) -> tuple[RunState, bytes | None]:
             )
         for name in ("due", "entry"):
             values[name] = None if values[name] is None else Waiting(**values[name])
+        for name in ("pending", "entries"):
+            values[name] = tuple(Waiting(**each) for each in values.get(name, ()))
         return RunState(**values), strategy
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(must_be("the run's state", "readable", str(error), "start a new run")) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from collections.abc import Callable, Iterable
@@ -56,6 +57,8 @@ class Incremental:
         Features of `management.FEATURES` that the caller can execute; a strategy that needs others is refused.
     timeframe : Timeframe or str, optional
         Timeframe of the bars; only needed by a strategy that reads higher timeframes.
+    symbols : iterable of str
+        Symbols whose bars `see` brings; a strategy that reads another one is refused.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Incremental:
         *,
         supports: Iterable[str] = (),
         timeframe: Timeframe | str | None = None,
+        symbols: Iterable[str] = (),
     ) -> None:
         management.refuse_unsupported(spec.features, supports, spec.name)
         self.spec = spec
@@ -80,6 +84,8 @@ class Incremental:
         self._state: list[list[float]] = []
         self._buffers: list[list[float]] = []
         self._fields: list[tuple[int, int]] = []
+        self._foreign: dict[str, list[tuple[int, int]]] = {}
+        known = frozenset(symbols)
         self._uses_time = False
         flat = unpack_state(spec, self._sizes, state)
         at = 0
@@ -94,12 +100,18 @@ class Incremental:
             if shape.scalar:
                 continue
             if node.op == "field":
-                if len(node.args) > 1:
-                    words = must_be("a live strategy", "of one symbol", f"bars[{node.args[1]!r}]", "leave it out")
-                    raise StrategyError(words)
                 position = FIELDS.index(node.args[0])
-                self._uses_time = self._uses_time or position >= len(PRICES) + 1
-                self._fields.append((index, position))
+                other = node.args[1] if len(node.args) > 1 else instrument.symbol
+                if other == instrument.symbol:
+                    self._uses_time = self._uses_time or position >= len(PRICES) + 1
+                    self._fields.append((index, position))
+                elif other in known:
+                    self._foreign.setdefault(other, []).append((index, position))
+                    self._values[index] = math.nan  # until its first bar
+                else:
+                    raise StrategyError(
+                        must_be(f"bars[{other!r}]", "among the symbols of the run", "missing", "give its bars as well")
+                    )
             elif node.op == "resampled":
                 higher[shape.clock].append((index, FIELDS.index(node.args[0])))
             elif shape.step is None:
@@ -180,6 +192,16 @@ class Incremental:
         if self.spec.management and code & 3:
             managed = management.resolve(self.spec.management, self._binding.scalars, self._points)
         return Decision(code, self._stop(), self._target(), self._rr, self._has_stop, managed)
+
+    def see(
+        self, symbol: str, ts_ns: int, open: float, high: float, low: float, close: float, volume: float = math.nan
+    ) -> None:
+        """Take a closed bar of another symbol: what the next bar's decision reads of it."""
+        fields = self._foreign.get(symbol)
+        if fields:
+            bar = (open, high, low, close, volume, *time_values(ts_ns))
+            for index, position in fields:
+                self._values[index] = bar[position]
 
     def _points(self, part: dict[str, Any], up: bool) -> int:
         scale, per_pip = self.instrument.scale, self.instrument.points_per_pip

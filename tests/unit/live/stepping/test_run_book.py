@@ -40,6 +40,7 @@ class Row:
     lots: Decimal = Decimal("0.10")
     entry_price: Decimal = Decimal("1.05000")
     swap: Decimal = Decimal(0)
+    symbol: str = "EURUSD"
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
 
@@ -55,7 +56,7 @@ class Row:
 def read(rows: list[Row], state: RunState) -> Any:
     """Read positions as the run does: open ones, and those entered from the remembered moment on."""
     seen = [r for r in rows if to_ns(r.entry_time) >= state.counted_from_ns]
-    return read_positions(seen, state, EURUSD, "USD")
+    return read_positions(seen, state, {"EURUSD": EURUSD}, "USD")
 
 
 def test_a_closed_trade_is_counted_once() -> None:
@@ -100,7 +101,7 @@ def test_the_days_base_sees_what_was_open_before_anything_happened() -> None:
     entered_there = read([Row(24, None)], RunState())
     left_before = read([Row(20, 23, profit=Decimal("99.00"), commission=Decimal("-1.40"))], RunState())
     base = [
-        equity_at_first_open(1_000_000, RunState(), held, first, 105_003, 105_005, VALUE)
+        equity_at_first_open(1_000_000, RunState(), held, first, lambda _: (105_003, 105_005, VALUE))
         for held in (left_there, entered_there, left_before)
     ]
     assert base == [1_000_000 - 70 + 30, 1_000_000, 1_000_000 + 9_900 - 140]

@@ -13,14 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import Connection, insert, select
 
 from toolkit.clock import from_ns, to_ns
-from toolkit.errors import QuoteError
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
+from toolkit.live.stepping.commit import Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.managed.act import Bar, cancel_intent, carry_out_managed
 from toolkit.live.stepping.managed.memory import after_bar, plan_words
@@ -28,32 +26,30 @@ from toolkit.live.stepping.managed.pending import look_after_order, note_entry, 
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
-from toolkit.live.stepping.run_book import Positions, equity_at_open
+from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
+from toolkit.live.stepping.sources.between import between_bars, equity_now, mark_day
 from toolkit.live.stepping.sources.closed_bars import ClosedBars, clock_change, gap_words, read_closed
 from toolkit.live.stepping.sources.rounds import SharedFeed, book_is_due, current_round
 from toolkit.live.stepping.telling import tell_once
 from toolkit.market import Bars, Timeframe
-from toolkit.market.platform_clock import day_ids
 from toolkit.simulation import rules
-from toolkit.simulation.account import from_minor, point_value
 from toolkit.store.people.accounts import AccountRecord
-from toolkit.store.runs import RunRecord, Runs, add_event
+from toolkit.store.runs import RunRecord, add_event
 from toolkit.store.sql.models import BarSeen
 
 _SEEN: Any = BarSeen.__table__
-_EQUITY_EVERY_SECONDS = 60.0
 _RECONCILE_SECONDS = 15.0
 _reconciled: dict[tuple[int, UUID], float] = {}
 
 
 def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
     """Take the bars that have closed since the cursor, act on the newest, and keep an eye on quote and book."""
-    _keep_book(engine, desk)
+    keep_book(engine, desk)
     if hot.state.entry is not None:
         return _second_half(engine, desk, run, hot, unknown)
     first = run.cursor is None
-    after = _history_start(desk, run, hot) if first else run.cursor
+    after = history_start(desk, run, hot) if first else run.cursor
     count = max(limit, hot.program.warmup_bars + 10)
     source = SharedFeed(desk.platform, feed_name(desk.account))
     found = read_closed(source, run.symbol, run.timeframe, after, count, again=not first)
@@ -62,24 +58,24 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
         if found.stuck:
             tell_once(engine, run, "bars_quarantined", found.stuck)
             return Progress(run.status, waiting="feed")
-        return _between_bars(engine, desk, run, hot)
+        return between_bars(engine, desk, run, hot)
     positions = load_positions(engine, desk, run, hot)
     step = Step(market_time=desk.platform.now())
-    _note_feed(run, hot, found, bars, step)
+    note_feed(run, hot, found, bars, step)
     decisions = _take(hot, bars, step)
-    step.changes["bars_hash"] = _running_hash(run.bars_hash, bars)
+    step.changes["bars_hash"] = running_hash(run.bars_hash, bars)
     if first:
         # Drift is measured over the same bars, and the model may fill no earlier than the run could.
         span = {"first_ns": int(bars.ts[0]), "warm_to_ns": int(bars.ts[-1])}
         hot.state = replace(hot.state, extra={**hot.state.extra, **span})
     else:
         step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, unknown)
-    _mark_day(engine, desk, hot, positions, bars, step)
+    mark_day(desk, hot, positions, bars.closes_at(len(bars) - 1), step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
     if found.again is not None:
         again = found.again
-        step.also.append(lambda connection: _keep_bars(connection, engine, desk, run, again))
-    step.also.append(lambda connection: _keep_bars(connection, engine, desk, run, bars))
+        step.also.append(lambda connection: keep_bars(connection, engine, desk, run, again))
+    step.also.append(lambda connection: keep_bars(connection, engine, desk, run, bars))
     if step.orders.then_enter and run.stage != "shadow":
         hot.state = replace(hot.state, entry=decisions[-1])
     run = commit_step(engine, run, hot, positions, step)
@@ -93,11 +89,15 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
 
 def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, unknown: bool) -> Progress:
     return enter_after_exit(
-        engine, desk, run, hot, lambda held, _: _moment(engine, desk, run, hot, held, [], unknown=unknown, stale=False)
+        engine,
+        desk,
+        run,
+        hot,
+        lambda held, _: live_moment(engine, desk, run, hot, held, [], unknown=unknown, stale=False),
     )
 
 
-def _keep_book(engine: Engine, desk: Desk) -> None:
+def keep_book(engine: Engine, desk: Desk) -> None:
     """Book what happened at the platform; now and then settle everything that is half-way there."""
     account = desk.account.account_id
     if not book_is_due(account):
@@ -110,7 +110,7 @@ def _keep_book(engine: Engine, desk: Desk) -> None:
         desk.service.sync_book()
 
 
-def _history_start(desk: Desk, run: RunRecord, hot: Hot) -> Any:
+def history_start(desk: Desk, run: RunRecord, hot: Hot) -> Any:
     """Return a moment far enough back for the warm-up, weekends and holidays included."""
     span = timedelta(seconds=Timeframe(run.timeframe).seconds * hot.program.warmup_bars * 2) + timedelta(days=4)
     return desk.platform.now() - span
@@ -122,7 +122,7 @@ def _take(hot: Hot, bars: Bars, step: Step) -> list[Waiting]:
     decisions: list[Waiting] = []
     managed = hot.program.managed
     for row, fields in enumerate(zip(*(c.tolist() for c in columns), volume, strict=True)):
-        decided = hot.driver.step(*fields)
+        decided = hot.single.step(*fields)
         if decided.code or managed:
             decisions.append(
                 Waiting(
@@ -162,7 +162,7 @@ def _act(
         look_after_order(engine, desk, run, hot, to_ns(desk.platform.now()))
     for decision in decisions:
         stale = decision.bar_ns != newest
-        moment = _moment(engine, desk, run, hot, positions, fresh, unknown=unknown, stale=stale)
+        moment = live_moment(engine, desk, run, hot, positions, fresh, unknown=unknown, stale=stale)
         if stale and decision.code & 3:
             step.events.append(
                 (
@@ -215,7 +215,7 @@ def _managed(
     return orders
 
 
-def _moment(
+def live_moment(
     engine: Engine,
     desk: Desk,
     run: RunRecord,
@@ -226,17 +226,12 @@ def _moment(
     unknown: bool,
     stale: bool,
 ) -> Moment:
-    program = hot.program
-    quote = desk.platform.quote(run.symbol)
-    rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
-    bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
-    value = point_value(program.instrument, program.currency, rate.num, rate.den)
-    realised = hot.state.realised + sum(t.booked for t in positions.closed)
+    program = hot.program.of(run.symbol)
     why = "an intent of this run is UNKNOWN: no entry until it is resolved" if unknown else "the bar is not the newest"
     return Moment(
-        quote=quote,
-        equity=equity_at_open(program.capital, realised, positions.open, bid, ask, value),
-        rate=rate,
+        quote=desk.platform.quote(run.symbol),
+        equity=equity_now(desk, hot, positions),
+        rate=conversion_rate(desk.platform, program.instrument.quote_currency, program.currency),
         cooldown_from=_cooldown_from(engine, desk, run, hot, fresh),
         now=engine.now(),
         entries_allowed=not unknown and not stale,
@@ -267,49 +262,7 @@ def _cooldown_from(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, fresh: 
     return from_ns(closed[min(count, len(closed)) - 1]) if closed else None
 
 
-def _between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progress:
-    """Say that we live, look at the quote and the book, and tell the page the equity now and then."""
-    now = engine.now()
-    try:
-        quote = desk.platform.quote(run.symbol)
-    except QuoteError:
-        return Progress(run.status, waiting="feed")
-    due = engine.clock.monotonic() - hot.last_equity_event >= _EQUITY_EVERY_SECONDS
-    positions = load_positions(engine, desk, run, hot) if due else Positions(())
-    with engine.work(engine.service) as work:
-        Runs(work.connection, engine.service).beat(run.live_run_id, now)
-        if due:
-            hot.last_equity_event = engine.clock.monotonic()
-            program = hot.program
-            rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
-            value = point_value(program.instrument, program.currency, rate.num, rate.den)
-            realised = hot.state.realised + sum(t.booked for t in positions.closed)
-            bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
-            equity = equity_at_open(program.capital, realised, positions.open, bid, ask, value)
-            money = str(from_minor(equity, program.currency))
-            add_event(
-                work.connection, now, run, "equity", f"equity {money}", market_time=quote.ts, data={"equity": money}
-            )
-        work.commit()
-    return Progress(run.status, waiting="feed")
-
-
-def _mark_day(engine: Engine, desk: Desk, hot: Hot, positions: Positions, bars: Bars, step: Step) -> None:
-    """Note the day's base when the bar that is now opening is the first of a platform day the run has not seen."""
-    opening = bars.closes_at(len(bars) - 1)
-    days = day_ids(np.array([hot.state.day_ns or 0, opening], dtype=np.int64), hot.program.day_end)
-    if hot.state.day_ns is not None and days[0] == days[1]:
-        return
-    program = hot.program
-    quote = desk.platform.quote(program.instrument.symbol)
-    rate = conversion_rate(desk.platform, program.instrument.quote_currency, program.currency)
-    value = point_value(program.instrument, program.currency, rate.num, rate.den)
-    bid, ask = program.instrument.to_points(quote.bid), program.instrument.to_points(quote.ask)
-    realised = hot.state.realised + sum(t.booked for t in positions.closed)
-    step.marks.append(Mark(opening, equity_at_open(program.capital, realised, positions.open, bid, ask, value)))
-
-
-def _note_feed(run: RunRecord, hot: Hot, found: ClosedBars, bars: Bars, step: Step) -> None:
+def note_feed(run: RunRecord, hot: Hot, found: ClosedBars, bars: Bars, step: Step) -> None:
     """Put into the run's history what the feed itself had to show: bars set aside, gaps, a changed clock."""
     step.events += [("bars_quarantined", "warning", words, {}) for words in found.quarantined]
     if run.cursor is None:
@@ -331,7 +284,7 @@ def feed_name(account: AccountRecord) -> str:
     return f"{account.platform}:{server or account.name}"
 
 
-def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
+def keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecord, bars: Bars) -> None:
     """Write bars as they were first seen, once for all runs; a bar that reads differently now is a new revision."""
     feed, now = feed_name(desk.account), engine.now()
     current = current_round()
@@ -371,7 +324,7 @@ def _keep_bars(connection: Connection, engine: Engine, desk: Desk, run: RunRecor
         connection.execute(insert(_SEEN), fresh)
 
 
-def _running_hash(before: str, bars: Bars) -> str:
+def running_hash(before: str, bars: Bars) -> str:
     digest = before
     columns: list[Any] = [bars.ts, *bars.columns.values()]
     for i in range(len(bars)):

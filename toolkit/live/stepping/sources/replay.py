@@ -29,9 +29,9 @@ from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Rate
 from toolkit.store.runs import RunRecord
 
-_ENTER = 3
-_EXIT_LONG = 4
-_EXIT_SHORT = 8
+ENTER = 3
+EXIT_LONG = 4
+EXIT_SHORT = 8
 
 
 def step_replay(
@@ -51,7 +51,7 @@ def step_replay(
     if data is None:
         raise AssertionError("a replay has its bars")
     venue = cast("ReplayVenue", desk.platform)
-    _catch_up(desk, venue, hot)
+    catch_up(desk, venue, hot)
     if hot.state.entry is not None:
         return _second_half(engine, desk, run, hot, data, unknown)
     managed = hot.program.managed
@@ -159,7 +159,7 @@ def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, data: Rep
     )
 
 
-def _catch_up(desk: Desk, venue: ReplayVenue, hot: Hot) -> None:
+def catch_up(desk: Desk, venue: ReplayVenue, hot: Hot) -> None:
     """Bring a venue that was killed back to where the run already was, and book what happened there, once a process."""
     if hot.state.clock_ns:
         venue.advance_clock_to(from_ns(hot.state.clock_ns))
@@ -178,16 +178,16 @@ def _next_decision(
     if state.ready_ns > state.clock_ns:
         return None, state.ready_ns
     held = positions.one
-    matters = _ENTER
+    matters = ENTER
     if held is not None:
         # The entry bits stay: a stop on the way may have made the run flat by then.
-        matters |= _EXIT_LONG if held.side.sign > 0 else _EXIT_SHORT
+        matters |= EXIT_LONG if held.side.sign > 0 else EXIT_SHORT
     if unknown:
-        matters |= _EXIT_LONG | _EXIT_SHORT  # a position may come of it on the way
+        matters |= EXIT_LONG | EXIT_SHORT  # a position may come of it on the way
     managed = hot.program.managed
     # While a managed position or a pending order lives, or may, every bar may change something.
     every = managed and (unknown or held is not None or bool(state.managed.get("until")))
-    rows, take = data.rows, hot.driver.step
+    rows, take = data.rows, hot.single.step
     row = hot.next_row
     stop = min(last_row, row + max(1, limit - step.bars))
     begun = row
@@ -260,20 +260,12 @@ def _mark_days(hot: Hot, positions: Positions, before: int, reach: int, step: St
     if data is None:
         return
     first = bisect_right(data.day_rows, before, key=data.ts.__getitem__)
-    bars = data.bars
     for row in data.day_rows[first:]:
         at = data.ts[row]
         if at > reach:
             break
-        equity = equity_at_first_open(
-            hot.program.capital,
-            hot.state,
-            positions,
-            at,
-            int(bars.bid_open[row]),
-            int(bars.ask_open[row]),
-            data.value_before(row),
-        )
+        mark = {hot.program.instrument.symbol: data.mark(row)}
+        equity = equity_at_first_open(hot.program.capital, hot.state, positions, at, mark.__getitem__)
         step.marks.append(Mark(at, equity))
 
 
