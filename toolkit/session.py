@@ -40,6 +40,7 @@ from toolkit.research.backtest import model_trades
 from toolkit.research.comparison import TradeRecord, normalise_all
 from toolkit.research.trial.report import TrialReport
 from toolkit.research.trial.sea_trial import sea_trial as _sea_trial
+from toolkit.research.trial.views import Series
 from toolkit.risk.account_guards import AccountGuards
 from toolkit.risk.guardrails import Guards
 from toolkit.settings import Settings
@@ -48,8 +49,6 @@ from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.reading.records import TripRow
 from toolkit.store.runs import Runs, VersionRecord
 from toolkit.strategy.spec import StrategySpec
-
-Series = Bars | Mapping[str, Bars]
 
 _guard = threading.RLock()
 _default: list[Engine] = []

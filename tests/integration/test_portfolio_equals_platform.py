@@ -14,9 +14,8 @@ import toolkit as tk
 from tests.e2e.replay_files import DATA
 from tests.plugins.live_support import EmaCross
 from toolkit.clock import from_ns
-from toolkit.errors import BadInput, RunError, StrategyError
+from toolkit.errors import BadInput, StrategyError
 from toolkit.execution.ports import ClientTag, ClosePosition, OpenOrder, OrderType, Outcome
-from toolkit.live.opening.run_checks import checked_symbols
 from toolkit.market import Bars, Side
 from toolkit.platforms.simulated.platform import SimulatedPlatform
 from toolkit.simulation import rules
@@ -198,7 +197,7 @@ def test_another_symbols_prices_are_those_of_its_last_closed_bar() -> None:
 
 
 def test_what_several_symbols_cannot_do_is_refused() -> None:
-    """Missing bars, mixed timeframes, fills at the close and live runs name what is wrong."""
+    """Missing bars, mixed timeframes, overlapping bars and fills at the close name what is wrong."""
     series = yen_pairs(200)
     with pytest.raises(StrategyError, match="USDJPY"):
         tk.backtest(Spread(), {"EURJPY": series["EURJPY"]}, account=tk.PaperAccount("JPY", 10_000))
@@ -206,5 +205,3 @@ def test_what_several_symbols_cannot_do_is_refused() -> None:
         tk.backtest(EmaCross(), series, fill_at="close")
     with pytest.raises(BadInput, match="bars of EURUSD"):
         tk.backtest(EmaCross(), {"EURUSD": series["EURJPY"]})
-    with pytest.raises(RunError, match="one symbol"):
-        checked_symbols(None, ["EURUSD", "GBPUSD"], "H1")  # type: ignore[arg-type]

@@ -109,16 +109,18 @@ class LiveRunHandle:
         """Go on after a pause."""
         live_runs.resume_live_run(self._engine, self._engine.principal, self.id)
 
-    def explain(self, bar_time: datetime | str) -> Explanation:
+    def explain(self, bar_time: datetime | str, symbol: str | None = None) -> Explanation:
         """Return everything known of the bar that opened at ``bar_time``: nodes, decision, intents, answers, why not.
 
         Parameters
         ----------
         bar_time
             With a timezone, or text such as ``"2017-03-14T08:00"``, which is UTC unless it says otherwise.
+        symbol
+            Whose bar, of a run on several symbols.
         """
         moment = bar_open(bar_time) if isinstance(bar_time, str) else bar_time
-        return explain(self._engine, self._engine.principal, self.id, moment)
+        return explain(self._engine, self._engine.principal, self.id, moment, symbol)
 
     def drift(self) -> DriftReport:
         """Replay the run's version over the bars it saw and return the difference, split by cause."""

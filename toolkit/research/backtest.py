@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from toolkit.research.portfolio import backtest_portfolio
 from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.result import BacktestResult
-from toolkit.research.setup import FillAt, Setup, plan_of, prepare, terms_of
+from toolkit.research.setup import FillAt, Setup, filling_from, plan_of, prepare, terms_of
 from toolkit.research.validation.trial_count import count_spec
 from toolkit.simulation.run import run_loop
 from toolkit.strategy.authoring.management import FEATURES
@@ -103,22 +102,27 @@ def backtest(
 def run_spec(spec: StrategySpec, setup: Setup, *, first_fill: int = 0) -> BacktestResult:
     """Run a spec on a prepared setup; bars before row ``first_fill`` only warm up: nothing fills before its open."""
     decisions = evaluate(spec, setup.bars, supports=FEATURES)
-    plan = plan_of(decisions, setup)
-    if first_fill > 1:
-        code = plan.code.copy()
-        code[: first_fill - 1] = 0  # the decision of the bar before it is the first that fills at its open
-        plan = replace(plan, code=code)
+    plan = filling_from(first_fill, plan_of(decisions, setup))
     return BacktestResult(spec, setup, run_loop(setup.prices, plan, terms_of(setup, spec, decisions.has_stop)))
 
 
 def model_trades(
     spec: StrategySpec,
-    bars: Bars,
+    bars: Bars | Mapping[str, Bars],
     account: PaperAccount,
     guards: Guards,
     conversion: Mapping[str, Bars],
-    first_fill: int,
+    first_fill: int | Mapping[str, int],
 ) -> list[dict[str, Any]]:
     """Return the trades a live run should have made over the bars it saw: what its drift is measured against."""
-    setup = prepare(bars, account, guards, "next_open", dict(conversion) or None)
+    pairs = dict(conversion) or None
+    if isinstance(bars, Mapping):
+        begin = first_fill if isinstance(first_fill, Mapping) else dict.fromkeys(bars, first_fill)
+        joint = backtest_portfolio(
+            spec, bars, account=account, guards=guards, fill_at="next_open", conversion=pairs, first_fill=begin
+        )
+        return joint.trade_records
+    if isinstance(first_fill, Mapping):
+        first_fill = first_fill[bars.symbol]
+    setup = prepare(bars, account, guards, "next_open", pairs)
     return list(run_spec(spec, setup, first_fill=first_fill).trade_records)

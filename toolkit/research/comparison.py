@@ -102,6 +102,11 @@ def normalise_all(trades: Any) -> list[TradeRecord]:
     return [normalise(row) for row in rows]
 
 
+def by_entry(trades: Iterable[TradeRecord]) -> list[TradeRecord]:
+    """Return normalised trades of several symbols in one order, whoever wrote them."""
+    return sorted(trades, key=lambda t: (t["entry_time"], t["symbol"], t["exit_time"]))
+
+
 def _words(trade: TradeRecord) -> str:
     return (
         f"{trade['side']} {trade['lots']} {trade['symbol']} {trade['entry_price']} -> {trade['exit_price']} "

@@ -10,10 +10,11 @@ import numpy as np
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
 from toolkit.market.platform_clock import day_ids
+from toolkit.market.series.several import checked_series, shared_moments
 from toolkit.research.portfolio_result import PortfolioResult
-from toolkit.research.setup import FillAt, plan_of, prepare, terms_of
+from toolkit.research.setup import FillAt, filling_from, plan_of, prepare, terms_of
 from toolkit.simulation.account import PaperAccount
-from toolkit.simulation.portfolio.run import Leg, nights_of_bars, run_portfolio, shared_moments
+from toolkit.simulation.portfolio.run import Leg, nights_of_bars, run_portfolio
 from toolkit.simulation.rates import values_at
 from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
@@ -32,11 +33,15 @@ def backtest_portfolio(
     guards: Guards | None,
     fill_at: FillAt,
     conversion: Mapping[str, Bars] | None,
+    first_fill: Mapping[str, int] | None = None,
 ) -> PortfolioResult:
-    """Run a strategy on every symbol, in the order given, on one equity; see `toolkit.research.backtest.backtest`."""
+    """Run a strategy on every symbol, in the order given, on one equity; see `toolkit.research.backtest.backtest`.
+
+    Of each symbol the bars before row ``first_fill`` only warm up: nothing fills before its open.
+    """
     _check(spec, series, fill_at)
     terms = account or PaperAccount()
-    ts = shared_moments(list(series.values()))
+    ts = shared_moments(series.values())
     last = max(int(bars.ts[-1]) for bars in series.values()) + next(iter(series.values())).timeframe.ns
     moments = np.append(ts, last)
     days = day_ids(ts, terms.day_end)
@@ -48,7 +53,7 @@ def backtest_portfolio(
         pairs = {**(conversion or {}), **rest}
         setup = prepare(bars, terms, guards, fill_at, pairs)
         decisions = evaluate(spec, {symbol: bars, **rest})
-        plan = plan_of(decisions, setup)
+        plan = filling_from((first_fill or {}).get(symbol, 0), plan_of(decisions, setup))
         own = terms_of(setup, spec, decisions.has_stop)
         nights = nights_of_bars(len(bars), own, setup.prices.day_last)
         legs.append(Leg(bars, plan, own, nights, values_at(bars, moments, terms.currency, pairs)))
@@ -57,22 +62,7 @@ def backtest_portfolio(
 
 
 def _check(spec: StrategySpec, series: Mapping[str, Bars], fill_at: FillAt) -> None:
-    if not series:
-        raise BadInput(must_be("bars", "bars of at least one symbol", "an empty mapping", "give {'EURUSD': bars}"))
-    for symbol, bars in series.items():
-        if not isinstance(bars, Bars):
-            raise BadInput(
-                must_be(f"bars[{symbol!r}]", "tk.Bars", type(bars).__name__, "load them with tk.load_bars(...)")
-            )
-        if bars.symbol != symbol:
-            raise BadInput(
-                must_be(f"bars[{symbol!r}]", f"bars of {symbol}", bars.symbol, "name each by its own symbol")
-            )
-    frames = {str(bars.timeframe) for bars in series.values()}
-    if len(frames) > 1:
-        raise BadInput(
-            must_be("bars of several symbols", "of one timeframe", ", ".join(sorted(frames)), "resample the finer ones")
-        )
+    checked_series(series)
     if fill_at != "next_open":
         raise BadInput(
             must_be("fill_at of several symbols", "'next_open'", repr(fill_at), "run one symbol to compare engines")

@@ -27,7 +27,7 @@ from toolkit.strategy.spec import StrategySpec
 if TYPE_CHECKING:
     from toolkit.market import Instrument
 
-__all__ = ["FillAt", "Setup", "last_bars_of_days", "plan_of", "prepare", "prepare_many", "terms_of"]
+__all__ = ["FillAt", "Setup", "filling_from", "last_bars_of_days", "plan_of", "prepare", "prepare_many", "terms_of"]
 
 _NO_NIGHTS = np.zeros(0, np.int64)
 FillAt = Literal["next_open", "close"]
@@ -139,6 +139,15 @@ def plan_of(decisions: Decisions, setup: Setup) -> Plan:
     if setup.outside_hours is not None:
         code = np.where(setup.outside_hours, code | OUTSIDE_HOURS, code).astype(np.uint8)
     return Plan(code, decisions.stop_points, decisions.target_points, decisions.rr or 0.0, managed)
+
+
+def filling_from(row: int, plan: Plan) -> Plan:
+    """Return a plan under which nothing fills before the open of a row: the bars before it only warm up."""
+    if row <= 1:
+        return plan
+    code = plan.code.copy()
+    code[: row - 1] = 0  # the decision of the bar before it is the first that fills at its open
+    return replace(plan, code=code)
 
 
 def terms_of(setup: Setup, spec: StrategySpec, has_stop: bool) -> Terms:

@@ -247,7 +247,7 @@ class SqlTransaction(OutboxTables):
                     TRADES.c.status == literal("closed"),
                     TRADES.c.exit_time >= bindparam("since", type_=TRADES.c.exit_time.type),
                 )
-                .order_by(TRADES.c.exit_time, TRADES.c.entry_time)
+                .order_by(TRADES.c.exit_time, TRADES.c.updated_at, TRADES.c.entry_time)
             ),
             account_id=account_id,
             since=since,

@@ -70,7 +70,7 @@ def test_ownership_a_foreign_run_does_not_exist(sea: Sea, some_bars: Bars) -> No
     ("changed", "words"),
     [
         ({"symbols": ["GBPUSD"]}, "symbol must be EURUSD"),
-        ({"symbols": ["EURUSD", "GBPUSD"]}, "one symbol"),
+        ({"symbols": ["EURUSD", "GBPUSD"]}, "symbol must be EURUSD"),
         ({"timeframe": "M5"}, "timeframe must be H1"),
         ({"stage": "demo"}, "stage demo"),
         ({"stage": "moon"}, "one of shadow, paper, demo, real"),

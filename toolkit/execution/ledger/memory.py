@@ -283,11 +283,11 @@ class MemoryTransaction:
     def trades_closed_since(self, account_id: UUID, since: datetime) -> list[TradeRecord]:
         """Return the account's trades closed at or after a moment of the platform, in the order of their exits."""
         closed = [
-            (t.exit_time, t.entry_time, t)
+            (t.exit_time, t.updated_at, t.entry_time, t)
             for t in self._s.trades.values()
             if t.account_id == account_id and t.status == "closed" and t.exit_time is not None and t.exit_time >= since
         ]
-        return [t for _, _, t in sorted(closed, key=lambda row: row[:2])]
+        return [t for *_, t in sorted(closed, key=lambda row: row[:3])]
 
     def entries_sent_since(self, account_id: UUID, since: datetime) -> int:
         """Return how many entries were sent after a moment of the platform's clock."""

@@ -15,7 +15,7 @@ from toolkit.clock import from_ns, to_ns
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.closed_rows import closed_rows
-from toolkit.live.review.seen_bars import seen_bars
+from toolkit.live.review.seen_bars import seen_bars, seen_of_each
 from toolkit.market import Bars, Instrument
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
@@ -24,8 +24,9 @@ from toolkit.store.runs import RunRecord, Runs, Versions
 from toolkit.strategy.spec import StrategySpec
 
 TradeRow = Mapping[str, Any]
-# The backtest over a run's bars; the last argument is the first row at whose open it may fill, those before warm up.
-Model = Callable[[StrategySpec, Bars, PaperAccount, Guards, Mapping[str, Bars], int], Sequence[TradeRow]]
+# The backtest over a run's bars: spec, bars (of several symbols by symbol), account, guards, conversion, and the first row
+# at whose open it may fill, those before it warm up.
+Model = Callable[..., Sequence[TradeRow]]
 _ZERO = Decimal(0)
 
 
@@ -114,46 +115,52 @@ def measure_drift(engine: Engine, principal: Principal, live_run_id: UUID, model
         version = Versions(work.connection, principal).get(run.bot_version_id)
         owner = read_account(work.connection, run.account_id)
         rows = closed_rows(work.connection, live_run_id, owner.currency)
-    series = seen_bars(engine, run, version)
+    each = seen_of_each(engine, run, version) if len(run.symbols) > 1 else {run.symbol: seen_bars(engine, run, version)}
+    full = {symbol: seen.full for symbol, seen in each.items()}
+    first = {symbol: seen.first_fill for symbol, seen in each.items()}
+    conversion = {name: bars for seen in each.values() for name, bars in seen.conversion.items()}
     account = _terms(owner.settings, run)
     guards = Guards.from_facts(json.loads(run.guards_json))
     spec = StrategySpec.from_json(version.spec_json)
-    expected = list(model(spec, series.full, account, guards, series.conversion, series.first_fill))
+    several = len(full) > 1
+    given, begin = (full, first) if several else (full[run.symbol], first[run.symbol])
+    expected = list(model(spec, given, account, guards, conversion, begin))
     if _is_live(run):
         # What ends in the bar that is still open is not in the model yet.
-        end = from_ns(series.full.closes_at(len(series.full) - 1))
-        rows = [t for t in rows if t["exit_time"] < end]
-    return compare_trades(run, expected, rows, series.full, owner.currency, series.missed)
+        ends = {symbol: from_ns(bars.closes_at(len(bars) - 1)) for symbol, bars in full.items()}
+        rows = [t for t in rows if t["exit_time"] < ends[str(t["symbol"])]]
+    missed = tuple(sorted(ts for seen in each.values() for ts in seen.missed))
+    return compare_trades(run, expected, rows, full, owner.currency, missed)
 
 
 def compare_trades(
     run: RunRecord,
     expected: Sequence[TradeRow],
     live: Sequence[TradeRow],
-    bars: Bars,
+    series: Mapping[str, Bars],
     currency: str,
     missed: tuple[str, ...],
 ) -> DriftReport:
     """Match trades by symbol, the bar they were entered in, side and order of exit, and split the profit gap by cause."""
-    instrument = bars.instrument
-    mine = dict(_numbered(live, bars))
+    mine = dict(_numbered(live, series))
     causes = dict.fromkeys(("missing", "extra", "size", "entry_price", "exit", "commission", "swap"), _ZERO)
     missing: list[str] = []
     slip_in = slip_out = matched = 0
-    for key, trade in _numbered(expected, bars):
+    for key, trade in _numbered(expected, series):
         got = mine.pop(key, None)
         if got is None:
             missing.append(_name(trade))
             causes["missing"] -= _net(trade)
             continue
         matched += 1
+        instrument = series[str(trade["symbol"])].instrument
         slip_in += _points_lost(trade, got, "entry_price", instrument)
         slip_out -= _points_lost(trade, got, "exit_price", instrument)
         _split(trade, got, causes)
     causes["extra"] = sum((_net(t) for t in mine.values()), _ZERO)
     return DriftReport(
         live_run_id=run.live_run_id,
-        bars=len(bars),
+        bars=sum(len(bars) for bars in series.values()),
         missed_bars=missed,
         matched=matched,
         missing=tuple(missing),
@@ -211,12 +218,14 @@ def _side(trade: TradeRow) -> str:
     return str(getattr(trade["side"], "value", trade["side"]))
 
 
-def _numbered(trades: Sequence[TradeRow], bars: Bars) -> list[tuple[tuple[str, int, str, int], TradeRow]]:
+def _numbered(
+    trades: Sequence[TradeRow], series: Mapping[str, Bars]
+) -> list[tuple[tuple[str, int, str, int], TradeRow]]:
     """Return trades with their keys; the parts of a position that was closed in parts are numbered."""
     seen: Counter[tuple[str, int, str]] = Counter()
     keyed = []
     for trade in trades:
-        key = _key(trade, bars)
+        key = _key(trade, series[str(trade["symbol"])])
         keyed.append(((*key, seen[key]), trade))
         seen[key] += 1
     return keyed

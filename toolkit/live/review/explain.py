@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,12 +16,13 @@ from toolkit.clock import from_ns, to_ns, to_utc
 from toolkit.errors import BadInput, NotFound, must_be
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
-from toolkit.live.review.seen_bars import seen_bars
+from toolkit.live.review.seen_bars import seen_bars, seen_of_each
 from toolkit.market import Bars
 from toolkit.store.runs import Runs, Versions
 from toolkit.store.sql.models import ExecutionIntent, GuardrailTrip, IntentEvent, Order, RunEvent, Trade
 from toolkit.strategy.authoring.management import FEATURES
-from toolkit.strategy.drivers.incremental import Incremental
+from toolkit.strategy.drivers.incremental import Decision, Incremental
+from toolkit.strategy.drivers.joint import Fields, Joint
 from toolkit.strategy.spec import StrategySpec
 
 _INTENTS: Any = ExecutionIntent.__table__
@@ -102,27 +104,36 @@ def bar_open(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: datetime) -> Explanation:
-    """Explain the bar that opened at ``bar_time``.
+def explain(
+    engine: Engine, principal: Principal, live_run_id: UUID, bar_time: datetime, symbol: str | None = None
+) -> Explanation:
+    """Explain the bar that opened at ``bar_time``, of a run on several symbols that of one of them.
 
     Raises
     ------
     NotFound
         When the run has not seen a bar that opened then.
+    BadInput
+        When the run does not trade the symbol, or trades several and none was named.
     """
     moment = to_utc(bar_time)
     with engine.work(principal, write=False) as work:
         run = Runs(work.connection, principal).get(live_run_id)
         version = Versions(work.connection, principal).get(run.bot_version_id)
-    bars = seen_bars(engine, run, version).seen
+    if symbol not in run.symbols and (symbol is not None or len(run.symbols) > 1):
+        raise BadInput(must_be("symbol", f"one of {', '.join(run.symbols)}", symbol or "left out", "name one of them"))
+    symbol = symbol or run.symbol
+    several = len(run.symbols) > 1
+    each = seen_of_each(engine, run, version) if several else {symbol: seen_bars(engine, run, version)}
+    bars = each[symbol].seen
     row = int(bars.ts.searchsorted(to_ns(moment)))
     if row >= len(bars) or int(bars.ts[row]) != to_ns(moment) or run.cursor is None or moment > run.cursor:
         raise NotFound(f"run {live_run_id} has seen no bar that opened at {moment.isoformat()}: name a bar's open time")
     spec = StrategySpec.from_json(version.spec_json)
-    driver, decided = _decision_at(spec, bars, row)
+    values, decided = _decision_at(spec, {name: seen.seen for name, seen in each.items()}, symbol, row)
     acted = from_ns(int(bars.ts[row + 1])) if row + 1 < len(bars) else None
-    intents = _intents(engine, principal, live_run_id, moment)
-    held = _position(engine, live_run_id, acted or moment)
+    intents = _intents(engine, principal, live_run_id, moment, symbol)
+    held = _position(engine, live_run_id, acted or moment, symbol)
     notes = _notes(engine, live_run_id, moment, acted)
     words = tuple(text for bit, text in _BITS if decided.code & bit)
     return Explanation(
@@ -134,7 +145,7 @@ def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: d
             for name, column in bars.columns.items()
             if name.startswith("bid")
         },
-        nodes={name: _word(spec, name, value) for name, value in driver.values.items()},
+        nodes={name: _word(spec, name, value) for name, value in values.items()},
         decision=words,
         stop_points=decided.stop_points,
         target_points=decided.target_points,
@@ -145,14 +156,30 @@ def explain(engine: Engine, principal: Principal, live_run_id: UUID, bar_time: d
     )
 
 
-def _decision_at(spec: StrategySpec, bars: Bars, row: int) -> tuple[Incremental, Any]:
-    driver = Incremental(spec, bars.instrument, supports=FEATURES, timeframe=bars.timeframe)
-    volume = [float("nan")] * (row + 1) if bars.volume is None else bars.volume[: row + 1].tolist()
-    columns = [c[: row + 1].tolist() for c in (bars.ts, bars.open, bars.high, bars.low, bars.close)]
-    decided = None
-    for fields in zip(*columns, volume, strict=True):
-        decided = driver.step(*fields)
-    return driver, decided
+def _decision_at(
+    spec: StrategySpec, series: Mapping[str, Bars], symbol: str, row: int
+) -> tuple[Mapping[str, Any], Decision]:
+    """Return the named nodes and the decision of one bar, from the first one seen on."""
+    own, at = series[symbol], int(series[symbol].ts[row])
+    if len(series) == 1:
+        driver = Incremental(spec, own.instrument, supports=FEATURES, timeframe=own.timeframe)
+        decided = [driver.step(*fields) for fields in _until(own, at)][-1]
+        return driver.values, decided
+    facts = {name: bars.instrument for name, bars in series.items()}
+    joint = Joint(spec, facts, supports=FEATURES, timeframe=own.timeframe)
+    moments: dict[int, dict[str, Fields]] = {}
+    for name, bars in series.items():
+        for fields in _until(bars, at):
+            moments.setdefault(fields[0], {})[name] = fields
+    last = [joint.step(moments[moment]) for moment in sorted(moments)][-1]
+    return joint.drivers[symbol].values, last[symbol]
+
+
+def _until(bars: Bars, moment: int) -> Iterator[Fields]:
+    end = int(bars.ts.searchsorted(moment, side="right"))
+    volume = [float("nan")] * end if bars.volume is None else bars.volume[:end].tolist()
+    columns = [c[:end].tolist() for c in (bars.ts, bars.open, bars.high, bars.low, bars.close)]
+    return zip(*columns, volume, strict=True)
 
 
 def _word(spec: StrategySpec, name: str, value: Any) -> Any:
@@ -160,11 +187,15 @@ def _word(spec: StrategySpec, name: str, value: Any) -> Any:
     return ("false", "unknown", "true")[int(value)] if kind == "i1" else value
 
 
-def _intents(engine: Engine, principal: Principal, live_run_id: UUID, moment: datetime) -> tuple[ExplainedIntent, ...]:
+def _intents(
+    engine: Engine, principal: Principal, live_run_id: UUID, moment: datetime, symbol: str
+) -> tuple[ExplainedIntent, ...]:
     found = []
     with engine.work(principal, write=False) as work:
         db = work.connection
-        query = select(_INTENTS).where(_INTENTS.c.live_run_id == live_run_id, _INTENTS.c.bar_time == moment)
+        query = select(_INTENTS).where(
+            _INTENTS.c.live_run_id == live_run_id, _INTENTS.c.bar_time == moment, _INTENTS.c.symbol == symbol
+        )
         for row in db.execute(query.order_by(_INTENTS.c.created_at)):
             steps = db.execute(select(_STEPS).where(_STEPS.c.intent_id == row.intent_id).order_by(_STEPS.c.seq))
             orders = db.execute(select(_ORDERS).where(_ORDERS.c.intent_id == row.intent_id).order_by(_ORDERS.c.attempt))
@@ -190,10 +221,12 @@ def _intents(engine: Engine, principal: Principal, live_run_id: UUID, moment: da
     return tuple(found)
 
 
-def _position(engine: Engine, live_run_id: UUID, at: datetime) -> str:
+def _position(engine: Engine, live_run_id: UUID, at: datetime, symbol: str) -> str:
     with engine.work(engine.service, write=False) as work:
         for row in work.connection.execute(
-            select(_TRADES).where(_TRADES.c.live_run_id == live_run_id, _TRADES.c.entry_time < at)
+            select(_TRADES).where(
+                _TRADES.c.live_run_id == live_run_id, _TRADES.c.entry_time < at, _TRADES.c.symbol == symbol
+            )
         ):
             if row.exit_time is None or row.exit_time >= at:
                 return f"{row.side} {row.lots} {row.symbol} from {row.entry_price}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,16 +66,41 @@ def seen_bars(engine: Engine, run: RunRecord, version: VersionRecord) -> SeenBar
     # One bar more than the cursor: the decision of the last bar is carried out at the next one's open.
     if feed.kind == "replay":
         home = engine.settings.home
-        seen = stored_bars(home, feed.fingerprint)
+        seen = next(b for b in (stored_bars(home, f) for f in feed.series) if b.symbol == run.symbol)
         full = stored_bars(home, feed.venue) if feed.venue else seen
         end = int(seen.ts.searchsorted(to_ns(run.cursor), side="right")) + 1
         last = int(seen.ts[min(end, len(seen)) - 1])
         further = {b.symbol: b for b in (stored_bars(home, f) for f in feed.conversion)}
         return SeenBars(seen[:end], full[: int(full.ts.searchsorted(last, side="right"))], further)
     memory = decode(run.state)[0].extra
+    memory = memory.get("spans", {}).get(run.symbol, memory)
     bars = _kept(engine, run, version, int(memory.get("first_ns", 0)))
     warm_to = int(memory.get("warm_to_ns", 0))
     return SeenBars(bars, bars, {}, int(bars.ts.searchsorted(warm_to, side="right")) + 1 if warm_to else 0)
+
+
+def seen_of_each(engine: Engine, run: RunRecord, version: VersionRecord) -> dict[str, SeenBars]:
+    """Read back what a run on several symbols saw of each.
+
+    Of a replay up to the moment after the cursor; of a live feed up to each symbol's own cursor.
+    """
+    cursors = decode(run.state)[0].cursors
+    found = {}
+    for symbol in run.symbols:
+        mine = run.seen_as(symbol)
+        if symbol in cursors:
+            mine = replace(mine, cursor=from_ns(int(cursors[symbol])))
+        found[symbol] = seen_bars(engine, mine, version)
+    if not cursors and run.cursor is not None:
+        at = to_ns(run.cursor)
+        later = [int(ts) for each in found.values() for ts in each.seen.ts[-1:] if ts > at]
+        after = min(later, default=at)  # the moment that carries out what the last one decided
+        found = {s: replace(e, seen=_until(e.seen, after), full=_until(e.full, after)) for s, e in found.items()}
+    return found
+
+
+def _until(bars: Bars, moment: int) -> Bars:
+    return bars[: int(bars.ts.searchsorted(moment, side="right"))]
 
 
 def _kept(engine: Engine, run: RunRecord, version: VersionRecord, first_ns: int) -> Bars:

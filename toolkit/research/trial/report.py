@@ -45,7 +45,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialReport:
-    """What was checked, on what, how it went, and what a run may be expected to do; ``digest`` seals the rest."""
+    """What was checked, on what, how it went, and what a run may be expected to do; ``digest`` seals the rest.
+
+    ``series`` holds symbol, fingerprint, number of bars and contract facts of each symbol where there are several.
+    """
 
     name: str
     spec_hash: str
@@ -64,6 +67,7 @@ class TrialReport:
     trades: int
     checks: tuple[CheckResult, ...]
     expectation: dict[str, Any] = field(default_factory=dict)
+    series: tuple[dict[str, Any], ...] = ()
     digest: str = ""
 
     @classmethod
@@ -93,7 +97,10 @@ class TrialReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON data."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.series:  # the form, and so the digest, of reports on one symbol has no such field
+            del data["series"]
+        return data
 
     def to_json(self) -> str:
         """Return the report as canonical JSON."""
@@ -106,6 +113,7 @@ class TrialReport:
             values = dict(data)
             values["checks"] = tuple(CheckResult(**c) for c in values["checks"])
             values["literals"] = tuple(values["literals"])
+            values["series"] = tuple(values.get("series", ()))
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise BadInput(must_be("a sea-trial report", "complete", str(error), "run tk.sea_trial again")) from error

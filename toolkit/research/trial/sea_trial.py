@@ -16,20 +16,22 @@ from typing import Any
 from toolkit.clock import from_ns
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
-from toolkit.research.comparison import TradeRecord, first_difference, normalise_all
+from toolkit.market.series.several import as_series, checked_series, fingerprint_of, shared_moments
+from toolkit.research.comparison import TradeRecord, by_entry, first_difference, normalise_all
 from toolkit.research.trial.checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
 from toolkit.research.trial.report import CheckResult, TrialReport
+from toolkit.research.trial.views import Series
 from toolkit.research.validation.expectation import expectation
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.strategy import StrategySpec
 
-LiveReplay = Callable[[StrategySpec, Bars, PaperAccount, Guards], list[TradeRecord]]
+LiveReplay = Callable[[StrategySpec, Series, PaperAccount, Guards], list[TradeRecord]]
 
 
 def sea_trial(
     strategy: Any,
-    bars: Bars,
+    bars: Series,
     *,
     account: PaperAccount,
     guards: Guards | None = None,
@@ -45,7 +47,7 @@ def sea_trial(
     strategy
         A ``SectionedStrategy`` or its spec.
     bars
-        Closed bars of one symbol, oldest first.
+        Closed bars of one symbol, oldest first; or of several by symbol, which then share the account's equity.
     account, guards
         What the backtest and the replay run on.
     live_replay
@@ -60,8 +62,12 @@ def sea_trial(
     BadInput
         When there are too few bars to say anything.
     """
-    if len(bars) < 50:
-        raise BadInput(must_be("bars", "at least 50 for a sea trial", len(bars), "load a longer series"))
+    series = checked_series(as_series(bars))
+    first = next(iter(series.values()))
+    bars = series if len(series) > 1 else first
+    for each in series.values():
+        if len(each) < 50:
+            raise BadInput(must_be("bars", "at least 50 for a sea trial", len(each), "load a longer series"))
     spec = StrategySpec.from_strategy(strategy)
     guards = guards if guards is not None else Guards()
     drivers = drivers or Drivers()
@@ -72,27 +78,37 @@ def sea_trial(
     return TrialReport.seal(
         name=spec.name,
         spec_hash=spec.hash,
-        data_fingerprint=bars.fingerprint,
-        symbol=bars.symbol,
-        timeframe=str(bars.timeframe),
-        bars=len(bars),
-        first_bar=from_ns(int(bars.ts[0])).isoformat(),
-        last_bar=from_ns(int(bars.ts[-1])).isoformat(),
+        data_fingerprint=fingerprint_of(series),
+        symbol=", ".join(series),
+        timeframe=str(first.timeframe),
+        bars=sum(len(each) for each in series.values()),
+        first_bar=from_ns(min(int(each.ts[0]) for each in series.values())).isoformat(),
+        last_bar=from_ns(max(int(each.ts[-1]) for each in series.values())).isoformat(),
         account=account.facts(),
         guards=guards.facts(),
-        instrument=bars.instrument.facts(),
+        instrument=first.instrument.facts(),
+        series=tuple(_facts(each) for each in series.values()) if len(series) > 1 else (),
         literals=tuple(repr(x) for x in spec.literals),
         declared_warmup_bars=spec.warmup_bars,
         measured_warmup_bars=measured,
         trades=len(records),
         checks=(look_ahead, warm_up, agree, replayed),
-        expectation=expectation(records, account.balance, len(bars)).facts(),
+        expectation=expectation(records, account.balance, len(shared_moments(series.values()))).facts(),
     )
+
+
+def _facts(bars: Bars) -> dict[str, Any]:
+    return {
+        "symbol": bars.symbol,
+        "fingerprint": bars.fingerprint,
+        "bars": len(bars),
+        "instrument": bars.instrument.facts(),
+    }
 
 
 def _check_replay(
     spec: StrategySpec,
-    bars: Bars,
+    bars: Series,
     account: PaperAccount,
     guards: Guards,
     live_replay: LiveReplay,
@@ -106,7 +122,10 @@ def _check_replay(
         backtest = run_backtest
     expected = normalise_all(backtest(spec, bars, account=account, guards=guards, conversion=conversion).trade_records)
     got = normalise_all(live_replay(spec, bars, account, guards))
-    difference = first_difference(expected, got)
+    if isinstance(bars, Mapping):  # the backtest lists trades in the order of exits, a run in that of entries
+        difference = first_difference(by_entry(expected), by_entry(got))
+    else:
+        difference = first_difference(expected, got)
     if difference is not None:
         return CheckResult(name, False, str(difference), bar_time=difference.entry_time), expected
     return CheckResult(name, True, f"{len(expected)} trades, equal in every column"), expected

@@ -265,7 +265,8 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
         notional = money(quote, steps, vn, vd)
         for k in range(p.shape[0]):
             if p[k, P_POS] != 0:
-                notional += money(p[k, P_ENTRY_PRICE], p[k, P_STEPS], value[k, rate, 0], value[k, rate, 1])
+                mark = close_quote(p[k, P_POS], x[k, X_BID_OPEN, t], x[k, X_ASK_OPEN, t])
+                notional += money(mark, p[k, P_STEPS], value[k, rate, 0], value[k, rate, 1])
         reason = volume_denied(steps, p[s, P_MAX_LOTS_STEPS], notional, equity, w[EXPOSURE_CENTI])
     need = 0
     if reason == 0 and p[s, P_MARGIN_MODE] != 0:

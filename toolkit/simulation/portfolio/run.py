@@ -18,7 +18,7 @@ from toolkit.simulation.run import Plan, Terms
 if TYPE_CHECKING:
     from toolkit.market import Bars
 
-__all__ = ["Leg", "PortfolioRun", "nights_of_bars", "run_portfolio", "shared_moments"]
+__all__ = ["Leg", "PortfolioRun", "nights_of_bars", "run_portfolio"]
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -78,13 +78,6 @@ class PortfolioRun:
     last_value: list[tuple[int, int]]
 
 
-def shared_moments(series: Sequence[Bars]) -> Int64:
-    """Return every moment at which a bar of any symbol opens."""
-    merged = np.sort(np.concatenate([bars.ts for bars in series]), kind="stable")  # quick on runs that are sorted
-    out: Int64 = merged[np.append(True, merged[1:] != merged[:-1])]
-    return out
-
-
 def run_portfolio(legs: Sequence[Leg], ts: Int64, new_day: npt.NDArray[np.uint8]) -> PortfolioRun:
     """Simulate one strategy on several symbols that share an account.
 
@@ -93,7 +86,7 @@ def run_portfolio(legs: Sequence[Leg], ts: Int64, new_day: npt.NDArray[np.uint8]
     legs
         Symbols in their declared order.
     ts
-        The shared moments, see `shared_moments`.
+        The shared moments, see `toolkit.market.series.several.shared_moments`.
     new_day
         1 where a moment is the first of its platform day, the very first excepted.
     """
