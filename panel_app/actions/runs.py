@@ -20,6 +20,7 @@ from toolkit.live.engine import Engine
 from toolkit.live.feed import FeedSpec, bars_path
 from toolkit.live.operate.rights import rights_on
 from toolkit.live.promoting import stages
+from toolkit.live.promoting.tested import tested_fingerprints, tested_symbols
 from toolkit.live.safety.flatten import halt_and_flatten
 from toolkit.store.people.accounts import AccountRecord, Accounts
 from toolkit.store.reading.queries import ReadSide
@@ -147,7 +148,7 @@ def _start(engine: Engine, principal: Principal, version: VersionRow, given: Val
 
         trial = Versions(work.connection, principal).get(version.bot_version_id).evidence["trial"]
     run = live_runs.create_live_run(
-        engine, principal, version.bot_version_id, account.account_id, symbols=[trial["symbol"]],
+        engine, principal, version.bot_version_id, account.account_id, symbols=tested_symbols(trial),
         timeframe=trial["timeframe"], stage=str(given["stage"]), feed=_feed(engine, str(given["feed"]), trial),
         capital=str(given["capital"]), host="workers" if account.gateway != "local" else "none",
     )  # fmt: skip
@@ -165,14 +166,14 @@ def _begin(engine: Engine, principal: Principal, run_id: UUID, account_id: UUID)
 def _feed(engine: Engine, chosen: str, trial: dict[str, Any]) -> FeedSpec | None:
     if chosen != TRIAL_BARS:
         return None
-    fingerprint = str(trial["data_fingerprint"])
-    if not bars_path(engine.settings.home, fingerprint).exists():
+    first, *others = tested_fingerprints(trial)
+    if not all(bars_path(engine.settings.home, each).exists() for each in (first, *others)):
         raise BadInput(
             must_be(
                 "the sea trial's bars", "kept on this machine", "not there", "start the replay from a notebook once"
             )
         )
-    return FeedSpec("replay", fingerprint)
+    return FeedSpec("replay", first, others=tuple(others))
 
 
 def _advance(engine: Engine, principal: Principal, row: FleetRow) -> Action:

@@ -117,7 +117,7 @@ class LiveRunHandle:
         bar_time
             With a timezone, or text such as ``"2017-03-14T08:00"``, which is UTC unless it says otherwise.
         symbol
-            Whose bar, of a run on several symbols.
+            Whose bar, of a run on several symbols; its first one's when left out.
         """
         moment = bar_open(bar_time) if isinstance(bar_time, str) else bar_time
         return explain(self._engine, self._engine.principal, self.id, moment, symbol)

@@ -19,10 +19,11 @@ def explain(
     run_id: RunId,
     bar_time: Annotated[str, typer.Argument(help="Open of the bar, e.g. 2017-03-14T08:00 (UTC).")],
     home: Home = None,
+    symbol: Annotated[str, typer.Option(help="Whose bar, of a run on several symbols.")] = "",
 ) -> None:
     """Say why a run did what it did on a bar, or why not."""
     with engine_of(home) as engine:
-        found = _handle(engine, run_id).explain(bar_time)
+        found = _handle(engine, run_id).explain(bar_time, symbol or None)
     out.print(str(found), markup=False, soft_wrap=True)
 
 

@@ -18,3 +18,9 @@ def tested_instruments(trial: Mapping[str, Any]) -> dict[str, Any]:
     if several:
         return {str(each["symbol"]): each["instrument"] for each in several}
     return {str(trial["symbol"]): trial["instrument"]}
+
+
+def tested_fingerprints(trial: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fingerprint of each symbol's bars of a trial's report, in the same order."""
+    several = trial.get("series")
+    return tuple(str(each["fingerprint"]) for each in several) if several else (str(trial["data_fingerprint"]),)

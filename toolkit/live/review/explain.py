@@ -77,11 +77,12 @@ class Explanation:
     intents: tuple[ExplainedIntent, ...]
     notes: tuple[str, ...]
     why: tuple[str, ...]
+    symbol: str
 
     def __str__(self) -> str:
         prices = ", ".join(f"{name} {value}" for name, value in self.bar.items())
         nodes = ", ".join(f"{name} {value}" for name, value in self.nodes.items())
-        lines = [f"bar {self.bar_time.isoformat()}: {prices}", f"nodes: {nodes}"]
+        lines = [f"bar {self.symbol} {self.bar_time.isoformat()}: {prices}", f"nodes: {nodes}"]
         lines.append("decision: " + (", ".join(self.decision) or "none"))
         lines += [f"- {line}" for line in self.why]
         return "\n".join(lines)
@@ -107,22 +108,22 @@ def bar_open(text: str) -> datetime:
 def explain(
     engine: Engine, principal: Principal, live_run_id: UUID, bar_time: datetime, symbol: str | None = None
 ) -> Explanation:
-    """Explain the bar that opened at ``bar_time``, of a run on several symbols that of one of them.
+    """Explain the bar that opened at ``bar_time``, of a run on several symbols that of its first or of the one named.
 
     Raises
     ------
     NotFound
         When the run has not seen a bar that opened then.
     BadInput
-        When the run does not trade the symbol, or trades several and none was named.
+        When the run does not trade the symbol.
     """
     moment = to_utc(bar_time)
     with engine.work(principal, write=False) as work:
         run = Runs(work.connection, principal).get(live_run_id)
         version = Versions(work.connection, principal).get(run.bot_version_id)
-    if symbol not in run.symbols and (symbol is not None or len(run.symbols) > 1):
-        raise BadInput(must_be("symbol", f"one of {', '.join(run.symbols)}", symbol or "left out", "name one of them"))
     symbol = symbol or run.symbol
+    if symbol not in run.symbols:
+        raise BadInput(must_be("symbol", f"one of {', '.join(run.symbols)}", symbol, "name one of them"))
     several = len(run.symbols) > 1
     each = seen_of_each(engine, run, version) if several else {symbol: seen_bars(engine, run, version)}
     bars = each[symbol].seen
@@ -153,6 +154,7 @@ def explain(
         intents=intents,
         notes=notes,
         why=tuple(_why(words, held, intents, notes, acted, run.stage)),
+        symbol=symbol,
     )
 
 
