@@ -144,7 +144,7 @@ def test_restart_a_replay_that_is_forgotten_at_every_step_goes_on_where_it_was(h
 
 
 def test_runs_of_an_account_each_keep_their_equity_and_the_joint_run_shares_its_own(home: Sea) -> None:
-    """Two runs on one symbol and one on all three, on one account and barrier: each is its own backtest, the last the joint one."""
+    """Two runs on one symbol and one on all three, on one account and barrier: each makes the trades of its own backtest."""
     series = yen_pairs(260)
     account = paper(home, "many")
     first = {"USDJPY": series["USDJPY"]}
