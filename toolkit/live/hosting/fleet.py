@@ -106,6 +106,8 @@ class Fleet:
         """Whether a run must be advanced: it is stopping, has begun nothing yet, a bar is due, or it was not looked at."""
         if head.status != "RUNNING" or head.cursor is None or head.is_replay:
             return True
+        if len(head.symbols) > 1:  # the cursor is that of the newest; a bar of another may come late
+            return True
         if self.engine.clock.monotonic() - self._looked.get(head.live_run_id, -1e9) >= _LOOK_SECONDS:
             return True
         # The next bar closes when the one after it opens; before that no feed can show it.

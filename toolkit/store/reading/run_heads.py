@@ -28,6 +28,7 @@ class RunHead:
     cursor: datetime | None
     timeframe: str
     feed_json: str
+    symbols: list[str]
 
     @property
     def is_replay(self) -> bool:
