@@ -1,6 +1,6 @@
 """Kill a replay hundreds of times while positions are open, fills are partial and orders are accepted late.
 
-    python tests/e2e/restart_storm.py --kills 300 [--seed N] [--bars 2000]
+    python tests/e2e/restart_storm.py --kills 300 [--seed N] [--bars 2000] [--managed] [--ctrader]
 
 The paper venue follows a script of faults drawn from a seed: partial fills, answers that never arrive, acceptances that
 come later, requotes. Each replay is made twice under the same script, once unbroken and once killed (SIGKILL) at random
@@ -53,13 +53,23 @@ class Storm:
 class Weather:
     """What a replay meets: the seed of its venue's faults, and whether commands get lost on their way there.
 
-    Every other replay leaves by signal and reverses, the ones between by stop and target alone.
+    Every other replay leaves by signal and reverses, the ones between by stop and target alone; managed ones take turns with
+    pending entries, partial exits, break-even, trailing stops, time exits, and all of them together.
     """
 
     seed: int
+    number: int = 0
     lost: bool = False
-    by_signal: bool = False
     ctrader: bool = False  # through the adapter and the sandbox, over TLS
+    managed: bool = False
+
+    def strategy(self) -> Any:
+        """Return what trades in this replay."""
+        from tests.plugins import managed_strategies
+        from tests.plugins.live_support import EmaCross, RsiReversal
+
+        kinds: Any = managed_strategies.ALL[::-1] if self.managed else (RsiReversal, EmaCross)
+        return kinds[self.number % len(kinds)]()
 
 
 def script(weather: Weather) -> Any:
@@ -99,12 +109,13 @@ def engine_of(home: Path, weather: Weather) -> Any:
 
 def begin(home: Path, weather: Weather, bars: Any) -> UUID:
     """Make a data folder with a started replay; return the run's id."""
-    from tests.plugins.live_support import EmaCross, RsiReversal, Sea
+    from tests.plugins.live_support import Sea
 
     engine = engine_of(home, weather)
     sea = Sea(engine)
-    strategy = EmaCross() if weather.by_signal else RsiReversal()
-    run = sea.run(sea.version(strategy, bars), sea.account(balance=100_000, leverage=500), bars, capital=100_000)
+    run = sea.run(
+        sea.version(weather.strategy(), bars), sea.account(balance=100_000, leverage=500), bars, capital=100_000
+    )
     engine.close()
     return run.live_run_id
 
@@ -230,8 +241,8 @@ def differences(expected: End, got: End) -> list[str]:
     return found
 
 
-def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False, ctrader: bool = False) -> Storm:
-    """Replay under faults, unbroken and killed, until the kills are used up."""
+def storm(folder: Path, kills: int, seed: int, rows: int, **how: bool) -> Storm:
+    """Replay under faults, unbroken and killed, until the kills are used up; ``how`` are fields of `Weather`."""
     import toolkit as tk
 
     bars = tk.sample_bars("EURUSD", "H1")[:rows]
@@ -239,7 +250,7 @@ def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False,
     begun = time.monotonic()
     result = Storm()
     while result.kills < kills:
-        weather = Weather(seed + result.replays, lost, by_signal=result.replays % 2 == 1, ctrader=ctrader)
+        weather = Weather(seed + result.replays, result.replays, **how)
         whole, broken = folder / f"whole-{result.replays}", folder / f"broken-{result.replays}"
         run_id = begin(whole, weather, bars)
         host(whole, weather, run_id)
@@ -247,7 +258,7 @@ def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False,
         run_id = begin(broken, weather, bars)
         result.kills += kill_until_it_ends(broken, weather, run_id, kills - result.kills, chance)
         got = end_of(broken, weather, run_id)
-        name = f"replay {result.replays} (faults {weather.seed})"
+        name = f"replay {result.replays} ({type(weather.strategy()).__name__}, faults {weather.seed})"
         result.replays += 1
         result.trades += len(got.trades)
         result.partial += sum(intent[3] == "PARTIAL" for intent in got.intents)
@@ -259,7 +270,7 @@ def storm(folder: Path, kills: int, seed: int, rows: int, *, lost: bool = False,
             result.wrong.append(f"{name}: {got.status}, unbroken {expected.status}")
         other = differences(expected, got)
         result.equal += not other
-        if not lost:
+        if not weather.lost:
             result.wrong += [f"{name}: {words}" for words in other]
     result.seconds = time.monotonic() - begun
     return result
@@ -273,10 +284,12 @@ def main() -> int:
     parser.add_argument("--bars", type=int, default=2_000)
     parser.add_argument("--lost", action="store_true", help="commands get lost as well; equality is not asked for")
     parser.add_argument("--ctrader", action="store_true", help="through the cTrader adapter and its sandbox, over TLS")
+    parser.add_argument("--managed", action="store_true", help="strategies that look after orders and positions")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     with tempfile.TemporaryDirectory(prefix="seatrial-storm-") as folder:
-        s = storm(Path(folder), given.kills, seed, given.bars, lost=given.lost, ctrader=given.ctrader)
+        how = {"lost": given.lost, "ctrader": given.ctrader, "managed": given.managed}
+        s = storm(Path(folder), given.kills, seed, given.bars, **how)
     print(
         f"{s.kills} kills (seed {seed}) over {s.replays} replays in {s.seconds:.0f} s: {s.trades} trades, {s.partial} partial "
         f"fills, {s.unknown} times UNKNOWN, {s.late} late acceptances adopted, {s.equal} replays equal to the unbroken one, "

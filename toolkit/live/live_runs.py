@@ -188,7 +188,7 @@ def start_bot_live_run(engine: Engine, principal: Principal, live_run_id: UUID) 
             raise RunError(
                 must_be(f"version {version.bot} v{version.number}", "in use", "retired", "use another version")
             )
-        if not hedging:
+        if not hedging and run.stage != "shadow":
             others = [
                 r
                 for r in symbol_holders(work.connection, run.account_id, run.symbols)

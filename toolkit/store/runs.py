@@ -362,9 +362,10 @@ def priced_runs(connection: Connection, account_id: UUID) -> list[RunRecord]:
 
 
 def symbol_holders(connection: Connection, account_id: UUID, symbols: Iterable[str]) -> list[RunRecord]:
-    """Return the active runs of an account that trade one of the symbols."""
+    """Return the active runs of an account that trade one of the symbols; a shadow trades nothing."""
     wanted = set(symbols)
-    return [run for run in active_runs(connection, account_id) if wanted & set(run.symbols)]
+    active = active_runs(connection, account_id)
+    return [run for run in active if run.stage != "shadow" and wanted & set(run.symbols)]
 
 
 def add_event(
