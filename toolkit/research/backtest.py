@@ -91,7 +91,7 @@ def backtest(
     spec = StrategySpec.from_strategy(strategy)
     if isinstance(bars, Mapping):
         many = backtest_portfolio(spec, bars, account=account, guards=guards, fill_at=fill_at, conversion=conversion)
-        count_spec(spec, next(iter(bars.values())))
+        count_spec(spec, bars)
         return many
     setup = prepare(bars, account, guards, fill_at, conversion)
     result = run_spec(spec, setup)

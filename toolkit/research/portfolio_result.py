@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from toolkit.clock import from_ns
-from toolkit.market import Side, money_digits
-from toolkit.research.result import TRADE_COLUMNS, OpenPosition, Skip
+from toolkit.market import Bars, Side, money_digits
+from toolkit.research.result import TRADE_COLUMNS, OpenPosition, Skip, node_frame
 from toolkit.research.setup import Setup
 from toolkit.research.stats import statistics
 from toolkit.risk.guardrails import GUARD_REASONS
+from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.portfolio import cells
 from toolkit.simulation.portfolio.run import PortfolioRun
 from toolkit.simulation.rules import EXIT_REASONS, SKIP_REASONS, money
@@ -22,6 +28,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PortfolioResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class SideRun:
+    """Trades of one symbol with rows of its bars; the columns of `toolkit.simulation.run.Run.trades`."""
+
+    trades: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SymbolSide:
+    """One symbol's part of a result, as pictures of one symbol take it."""
+
+    spec: StrategySpec
+    bars: Bars
+    given: Mapping[str, Bars]
+    account: PaperAccount
+    run: SideRun
+    fill_at: str = "next_open"
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Prices of the bid, named nodes and decision at each of the symbol's bars."""
+        return node_frame(self.spec, self.given)
 
 
 class PortfolioResult:
@@ -120,6 +150,48 @@ class PortfolioResult:
 
         head = {"start": from_ns(int(self.run.ts[0])), "end": from_ns(self._end_ns), "bars": len(self.run.ts)}
         return pd.Series({**head, **self.statistics}, name=self.spec.name, dtype=object)
+
+    def _given(self, symbol: str) -> dict[str, Bars]:
+        """Return the bars as a symbol's decisions see them: its own first."""
+        series = {setup.bars.symbol: setup.bars for setup in self.setups}
+        return {symbol: series[symbol], **{s: b for s, b in series.items() if s != symbol}}
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Values of the named nodes at each closed bar, beside the bid prices: columns by symbol and name.
+
+        A row is a moment; a symbol without a bar there has no values.
+        """
+        import pandas as pd
+
+        return pd.concat({s: node_frame(self.spec, self._given(s)) for s in self.symbols}, axis=1).sort_index()
+
+    def sides(self) -> tuple[SymbolSide, ...]:
+        """Return each symbol's part: its bars, and its trades by rows of them."""
+        out = []
+        for number, setup in enumerate(self.setups):
+            bars = setup.bars
+            trades = self.run.trades[self.run.trades[:, 0] == number][:, 1:].copy()
+            for column in (2, 4):
+                trades[:, column] = bars.ts.searchsorted(self.run.ts[trades[:, column]], side="right") - 1
+            out.append(SymbolSide(self.spec, bars, self._given(bars.symbol), self.account, SideRun(trades)))
+        return tuple(out)
+
+    @cached_property
+    def portfolio(self) -> Any:
+        """The same fills as a vectorbt ``Portfolio``: a column for each symbol, one group that shares its cash.
+
+        Needs the ``research`` extra, and symbols quoted in the account's currency: vectorbt does not convert profit.
+        """
+        from toolkit.research.pictures.vectorbt_bridge import portfolio_of_many
+
+        return portfolio_of_many(self)
+
+    def plot(self, **options: Any) -> Any:
+        """Each symbol's price with entries, exits and stops, over the shared equity and drawdown, on one time axis."""
+        from toolkit.research.pictures.plots import portfolio_view
+
+        return portfolio_view(self, **options)
 
     @property
     def open_positions(self) -> list[OpenPosition]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit.clock import from_ns
-from toolkit.market import Side, money_digits
+from toolkit.market import Bars, Side, money_digits
 from toolkit.research.setup import Setup
 from toolkit.research.stats import statistics
 from toolkit.risk.guardrails import GUARD_REASONS
@@ -80,6 +81,20 @@ def _side(sign: int) -> Side:
     return Side.BUY if sign > 0 else Side.SELL
 
 
+def node_frame(spec: StrategySpec, given: Bars | Mapping[str, Bars]) -> pd.DataFrame:
+    """Return prices of the bid, the named nodes and the decision at each closed bar, of the first of several symbols."""
+    import pandas as pd
+
+    from toolkit.strategy.drivers.columnar import evaluate
+
+    bars = given if isinstance(given, Bars) else next(iter(given.values()))
+    columns: dict[str, Any] = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
+    decisions = evaluate(spec, given, frame=True, supports=FEATURES)
+    columns |= decisions.frame or {}
+    columns["decision"] = decisions.code
+    return pd.DataFrame(columns, index=pd.DatetimeIndex(bars.ts, tz="UTC", name="ts"))
+
+
 class BacktestResult:
     """Result of ``tk.backtest``.
 
@@ -100,7 +115,7 @@ class BacktestResult:
         self.spec = spec
         self.setup = setup
         self.run = run
-        self.bars = setup.bars
+        self.bars = self.given = setup.bars
         self.account = setup.account
         self.guards = setup.guards
         self.fill_at = setup.fill_at
@@ -198,16 +213,7 @@ class BacktestResult:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """Values of the strategy's named nodes at each closed bar, beside the bid prices."""
-        import pandas as pd
-
-        from toolkit.strategy.drivers.columnar import evaluate
-
-        bars = self.bars
-        columns: dict[str, Any] = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
-        decisions = evaluate(self.spec, bars, frame=True, supports=FEATURES)
-        columns |= decisions.frame or {}
-        columns["decision"] = decisions.code
-        return pd.DataFrame(columns, index=pd.DatetimeIndex(bars.ts, tz="UTC", name="ts"))
+        return node_frame(self.spec, self.bars)
 
     @property
     def open_position(self) -> OpenPosition | None:

@@ -6,21 +6,52 @@ stretch, so no extreme is lost. With a live kernel or server behind it, zooming 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import BadInput, MissingPackage, must_be
 from toolkit.market import money_digits
+from toolkit.simulation.portfolio.run import PortfolioRun
 
 if TYPE_CHECKING:
     from toolkit.market import Bars
+    from toolkit.research.portfolio_result import PortfolioResult, SymbolSide
     from toolkit.research.result import BacktestResult
 
-__all__ = ["backtest_view", "equity_view", "merged_candles", "price_view", "returns_view", "sweep_heatmap", "thinned"]
+__all__ = [
+    "backtest_view",
+    "equity_view",
+    "merged_candles",
+    "portfolio_view",
+    "price_view",
+    "returns_view",
+    "sweep_heatmap",
+    "thinned",
+]
 
 Ints = npt.NDArray[np.int64]
+
+
+class Timed(Protocol):
+    """Anything with rows in time: bars, or the moments that several symbols share."""
+
+    @property
+    def ts(self) -> Ints:
+        """Opens of the rows, UTC nanoseconds."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    ts: Ints
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
 
 MOST_CANDLES = 1_500
 MOST_POINTS = 4_000
@@ -84,7 +115,7 @@ def _times(ns: npt.NDArray[Any]) -> npt.NDArray[np.datetime64]:
     return np.asarray(ns, np.int64).view("datetime64[ns]")
 
 
-def _rows(bars: Bars, x_range: tuple[Any, Any] | None) -> tuple[int, int]:
+def _rows(bars: Timed, x_range: tuple[Any, Any] | None) -> tuple[int, int]:
     n = len(bars)
     if x_range is None or x_range[0] is None or x_range[1] is None:
         return 0, n
@@ -112,7 +143,7 @@ def _candles(hv: Any, bars: Bars, start: int, stop: int) -> Any:
     return wicks.opts(color="colour", line_width=1) * bodies.opts(color="colour", line_color="colour", line_width=1)
 
 
-def stop_levels(result: BacktestResult) -> npt.NDArray[np.float64]:
+def stop_levels(result: BacktestResult | SymbolSide) -> npt.NDArray[np.float64]:
     """Stop price each closed trade was opened with, NaN where there was none, or where a pending order was filled."""
     from toolkit.strategy.authoring.management import FEATURES
     from toolkit.strategy.drivers.columnar import evaluate
@@ -120,7 +151,7 @@ def stop_levels(result: BacktestResult) -> npt.NDArray[np.float64]:
     trades, bars = result.run.trades, result.bars
     if {"limit_entry", "stop_entry"} & result.spec.features:  # placed on some earlier bar
         return np.full(len(trades), np.nan)
-    stops = evaluate(result.spec, bars, supports=FEATURES).stop_points
+    stops = evaluate(result.spec, result.given, supports=FEATURES).stop_points
     decided = trades[:, 2] - (0 if result.fill_at == "close" else 1)
     points = stops[decided] if len(stops) > 1 else np.full(len(trades), stops[0])
     quote = trades[:, 3] - trades[:, 0] * result.account.slippage_points
@@ -128,7 +159,7 @@ def stop_levels(result: BacktestResult) -> npt.NDArray[np.float64]:
     return np.where(points > 0, level, np.nan)
 
 
-def _trades(hv: Any, result: BacktestResult, stops: npt.NDArray[np.float64], start: int, stop: int) -> Any:
+def _trades(hv: Any, result: BacktestResult | SymbolSide, stops: npt.NDArray[np.float64], start: int, stop: int) -> Any:
     t, bars = result.run.trades, result.bars
     seen = np.flatnonzero((t[:, 4] >= start) & (t[:, 2] < stop))
     net = t[:, 7] + t[:, 8] + t[:, 9]
@@ -153,19 +184,19 @@ def _trades(hv: Any, result: BacktestResult, stops: npt.NDArray[np.float64], sta
     return hv.Overlay(layers)
 
 
-def _line(hv: Any, bars: Bars, values: npt.NDArray[Any], start: int, stop: int, name: str) -> Any:
+def _line(hv: Any, bars: Timed, values: npt.NDArray[Any], start: int, stop: int, name: str) -> Any:
     rows = start + thinned(values[start:stop], MOST_POINTS)
     return hv.Curve((_times(bars.ts[rows]), np.asarray(values, np.float64)[rows]), "time", name)
 
 
-def _dynamic(hv: Any, bars: Bars, draw: Any, most: int) -> Any:
+def _dynamic(hv: Any, bars: Timed, draw: Any, most: int) -> Any:
     """Draw once when everything fits, else again whenever the visible range changes."""
     if len(bars) <= most:
         return draw(0, len(bars))
     return hv.DynamicMap(lambda x_range: draw(*_rows(bars, x_range)), streams=[hv.streams.RangeX()])
 
 
-def price_view(result: BacktestResult, *, nodes: bool = True, height: int = 380, width: int = 900) -> Any:
+def price_view(result: BacktestResult | SymbolSide, *, nodes: bool = True, height: int = 380, width: int = 900) -> Any:
     """Candles of the bid with entries (triangles), exits, stops (dotted) and the nodes that live on the price scale."""
     hv = _holoviews()
     bars = result.bars
@@ -197,7 +228,7 @@ def price_view(result: BacktestResult, *, nodes: bool = True, height: int = 380,
     )
 
 
-def _split_nodes(result: BacktestResult) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_nodes(result: BacktestResult | SymbolSide) -> tuple[dict[str, Any], dict[str, Any]]:
     """Named nodes that lie among the prices, and those that need a pane of their own."""
     frame = result.frame
     low, high = float(frame["low"].min()), float(frame["high"].max())
@@ -213,10 +244,10 @@ def _split_nodes(result: BacktestResult) -> tuple[dict[str, Any], dict[str, Any]
     return on_price, apart
 
 
-def equity_view(result: BacktestResult, *, height: int = 170, width: int = 900) -> Any:
+def equity_view(result: BacktestResult | PortfolioResult, *, height: int = 170, width: int = 900) -> Any:
     """Equity at bar closes over its fall from the peak, two panes with one time axis."""
     hv = _holoviews()
-    bars = result.bars
+    bars = _Moments(result.run.ts) if isinstance(result.run, PortfolioRun) else result.bars
     equity = result.run.equity / float(10 ** money_digits(result.account.currency))
     peak = np.maximum.accumulate(np.maximum(equity, float(result.account.balance)))
     fall = (equity - peak) / peak * 100.0
@@ -250,6 +281,26 @@ def returns_view(result: BacktestResult, *, height: int = 260, width: int = 900)
         histogram = hv.Histogram((edges, counts), kdims=label, vdims="count").opts(color=LINE, line_color="white")
         parts.append(histogram.opts(height=height, width=width // 2, show_grid=True))
     return hv.Layout(parts).cols(2).opts(shared_axes=False)
+
+
+def portfolio_view(result: PortfolioResult, *, nodes: bool = True, height: int = 260, width: int = 900) -> Any:
+    """Each symbol's price with its trades and stops, then the shared equity and drawdown, on one linked time axis.
+
+    Parameters
+    ----------
+    nodes
+        Whether to draw the named nodes that lie among a symbol's prices.
+    height, width
+        Of a price pane, in pixels.
+    """
+    hv = _holoviews()
+    panes = [
+        price_view(side, nodes=nodes, height=height, width=width).redim(
+            price=f"{side.bars.symbol}", price2=f"{side.bars.symbol} to"
+        )
+        for side in result.sides()
+    ]
+    return hv.Layout([*panes, *equity_view(result, width=width)]).cols(1)
 
 
 def backtest_view(result: BacktestResult, *, nodes: bool = True, height: int = 380, width: int = 900) -> Any:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import BadInput, must_be
+from toolkit.market.series.several import as_series, fingerprint_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,11 @@ class TrialGroup:
     structure
         `structure_hash` of the strategy, or the ``spec_hash`` that was counted.
     data_fingerprint
-        ``bars.fingerprint``.
+        ``bars.fingerprint``; of several symbols together that of all of them.
     count
         Distinct parameter sets.
+    parts
+        Of several symbols together: the fingerprint of each one's bars.
     """
 
     strategy: str
@@ -64,6 +67,7 @@ class TrialGroup:
     structure: str
     data_fingerprint: str
     count: int
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,10 @@ class TrialCount:
         """Number of distinct trials."""
         return sum(group.count for group in self.groups)
 
-    def on(self, bars: Bars) -> int:
-        """Return the number of distinct trials on exactly these bars."""
-        return sum(group.count for group in self.groups if group.data_fingerprint == bars.fingerprint)
+    def on(self, bars: Bars | Mapping[str, Bars]) -> int:
+        """Return the number of distinct trials on exactly these bars, those together with other symbols included."""
+        wanted = fingerprint_of(as_series(bars))
+        return sum(group.count for group in self.groups if wanted in (group.data_fingerprint, *group.parts))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -115,9 +120,10 @@ class TrialCount:
 class _Group:
     """Parameter sets seen so far; ``unnamed`` is the largest number counted without naming the sets."""
 
-    __slots__ = ("data", "sets", "strategy", "unnamed")
+    __slots__ = ("data", "parts", "sets", "strategy", "unnamed")
 
-    def __init__(self, strategy: str, data: str) -> None:
+    def __init__(self, strategy: str, data: str, parts: tuple[str, ...] = ()) -> None:
+        self.parts = parts
         self.strategy = strategy
         self.data = data
         self.sets: set[str] = set()
@@ -132,7 +138,7 @@ _lock = threading.RLock()
 _groups: dict[tuple[str, str], _Group] = {}
 # A fingerprint reads every byte of the bars (60 ms a million), longer than a backtest of them takes, and a structure's
 # hash writes all of it down: what ran on the last bars seen waits here until others come or somebody asks.
-_waiting: list[tuple[Bars, list[tuple[StrategySpec, set[str]]]]] = []
+_waiting: list[tuple[dict[str, Bars], list[tuple[StrategySpec, set[str]]]]] = []
 _MOST_WAITING = 256
 _paused: ContextVar[bool] = ContextVar("trial counting paused", default=False)
 
@@ -173,7 +179,7 @@ def count_trial(spec_hash: str, data_fingerprint: str, n: int = 1) -> None:
         group.unnamed = max(group.unnamed, n)
 
 
-def count_sets(spec: StrategySpec, bars: Bars, sets: Iterable[Mapping[str, Any]]) -> None:
+def count_sets(spec: StrategySpec, bars: Bars | Mapping[str, Bars], sets: Iterable[Mapping[str, Any]]) -> None:
     """Count parameter sets of a strategy, each a mapping of the values that differ from the spec's own.
 
     About 2 microseconds a set. A set that `count_spec` or another sweep counted on these bars is not counted again.
@@ -193,36 +199,43 @@ def count_sets(spec: StrategySpec, bars: Bars, sets: Iterable[Mapping[str, Any]]
         )
         for values in sets
     }
-    _note(spec, bars, texts)
+    _note(spec, as_series(bars), texts)
 
 
-def count_spec(spec: StrategySpec, bars: Bars) -> None:
+def count_spec(spec: StrategySpec, bars: Bars | Mapping[str, Bars]) -> None:
     """Count one strategy with its own parameter values on these bars."""
     count_sets(spec, bars, ({},))
 
 
-def _note(spec: StrategySpec, bars: Bars, texts: set[str]) -> None:
+def _note(spec: StrategySpec, series: dict[str, Bars], texts: set[str]) -> None:
     with _lock:
-        if _waiting and (_waiting[0][0] is not bars or len(_waiting[0][1]) >= _MOST_WAITING):
+        if _waiting and (not _same(_waiting[0][0], series) or len(_waiting[0][1]) >= _MOST_WAITING):
             _settle()
         if not _waiting:
-            _waiting.append((bars, []))
+            _waiting.append((series, []))
         _waiting[0][1].append((spec, texts))
+
+
+def _same(one: dict[str, Bars], other: dict[str, Bars]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one.values(), other.values(), strict=True))
 
 
 def _settle() -> None:
     while _waiting:
-        bars, noted = _waiting.pop()
+        series, noted = _waiting.pop()
+        parts = tuple(bars.fingerprint for bars in series.values()) if len(series) > 1 else ()
         for spec, texts in noted:
-            _group(structure_hash(spec), bars.fingerprint, spec.name, _words(bars)).sets.update(texts)
+            group = _group(structure_hash(spec), fingerprint_of(series), spec.name, _words(series), parts)
+            group.sets.update(texts)
 
 
-def _group(structure: str, fingerprint: str, strategy: str, data: str) -> _Group:
-    return _groups.setdefault((structure, fingerprint), _Group(strategy, data))
+def _group(structure: str, fingerprint: str, strategy: str, data: str, parts: tuple[str, ...] = ()) -> _Group:
+    return _groups.setdefault((structure, fingerprint), _Group(strategy, data, parts))
 
 
-def _words(bars: Bars) -> str:
-    return f"{bars.symbol} {bars.timeframe}, {len(bars):,} bars"
+def _words(series: dict[str, Bars]) -> str:
+    frame = next(iter(series.values())).timeframe
+    return f"{', '.join(series)} {frame}, {sum(map(len, series.values())):,} bars"
 
 
 @contextmanager
@@ -240,7 +253,9 @@ def trials() -> TrialCount:
     with _lock:
         _settle()
         return TrialCount(
-            tuple(TrialGroup(g.strategy, g.data, *key, g.count) for key, g in sorted(_groups.items()) if g.count)
+            tuple(
+                TrialGroup(g.strategy, g.data, *key, g.count, g.parts) for key, g in sorted(_groups.items()) if g.count
+            )
         )
 
 
