@@ -14,7 +14,7 @@ from toolkit.platforms.metatrader5.clocks import find_server_clock, measured_off
 from toolkit.platforms.metatrader5.convert import ServerTime
 from toolkit.platforms.server_now import ServerNow
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__).parents[5] / "shared" / "data"
 ATHENS = PlatformClock("Europe/Athens")
 
 

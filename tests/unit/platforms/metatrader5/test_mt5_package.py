@@ -16,7 +16,7 @@ from toolkit.platforms.metatrader5.module import load_module
 from toolkit.platforms.simmt5.surface.constants import CONSTANTS
 from toolkit.platforms.simmt5.surface.tuples import TUPLES, make
 
-SHARED = Path(__file__).parents[4] / "shared" / "reference" / "mt5_fields.txt"
+SHARED = Path(__file__).parents[5] / "shared" / "reference" / "mt5_fields.txt"
 
 
 def wheel() -> zipfile.ZipFile:
