@@ -77,6 +77,13 @@ def _names(names: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(list(names))
 
 
+@cache
+def _trade_columns() -> pd.Index[str]:
+    import pandas as pd
+
+    return pd.Index(TRADE_COLUMNS)
+
+
 def _side(sign: int) -> Side:
     return Side.BUY if sign > 0 else Side.SELL
 
@@ -125,28 +132,28 @@ class BacktestResult:
         """Closed trades, one a row, in the order of their exits."""
         import pandas as pd
 
-        t, bars, facts = self.run.trades, self.bars, self.bars.instrument
-        k = len(t)
+        bars, facts = self.bars, self.bars.instrument
+        side, steps, entry_bar, entry, exit_bar, price, reason, *money = np.ascontiguousarray(self.run.trades.T)
+        k = len(side)
         unit = float(10 ** money_digits(self.account.currency))
         step = facts.volume_step.as_integer_ratio()
         scale = float(facts.scale)
+        times = bars.index
         labels: Any = pd.Categorical.from_codes
-        return pd.DataFrame(
-            {
-                "symbol": labels(np.zeros(k, np.int8), dtype=_names((bars.symbol,)), validate=False),
-                "side": labels((t[:, 0] < 0).view(np.int8), dtype=_names(("BUY", "SELL")), validate=False),
-                "lots": t[:, 1] * step[0] / step[1],
-                "entry_time": pd.DatetimeIndex(bars.ts[t[:, 2]], tz="UTC"),
-                "entry_price": t[:, 3] / scale,
-                "exit_time": pd.DatetimeIndex(bars.ts[t[:, 4]], tz="UTC"),
-                "exit_price": t[:, 5] / scale,
-                "exit_reason": labels((t[:, 6] - 1).astype(np.int8), dtype=_names(EXIT_REASONS[1:]), validate=False),
-                "profit": t[:, 7] / unit,
-                "commission": t[:, 8] / unit,
-                "swap": t[:, 9] / unit,
-            },
-            copy=False,
-        )
+        columns: list[Any] = [
+            labels(np.zeros(k, np.int8), dtype=_names((bars.symbol,)), validate=False),
+            labels((side < 0).view(np.int8), dtype=_names(("BUY", "SELL")), validate=False),
+            steps * step[0] / step[1],
+            times.take(entry_bar),
+            entry / scale,
+            times.take(exit_bar),
+            price / scale,
+            labels((reason - 1).astype(np.int8), dtype=_names(EXIT_REASONS[1:]), validate=False),
+            *(part / unit for part in money),
+        ]
+        frame = pd.DataFrame(dict(enumerate(columns)), copy=False)
+        frame.columns = _trade_columns()
+        return frame
 
     def trade_rows(self) -> list[dict[str, Any]]:
         """Closed trades as plain dicts with the columns of `trades`: exact Decimals, aware UTC times, no pandas."""

@@ -23,6 +23,7 @@ from platformdirs import user_cache_dir
 
 from toolkit.risk import guard_rules, rounding
 from toolkit.simulation import events, loop, marking, rules, state, stretches, stretches_compiled
+from toolkit.simulation.background import Compilation
 from toolkit.simulation.holding import hold, margin, swap
 from toolkit.simulation.managed import cells
 from toolkit.simulation.managed import loop as managed_loop
@@ -33,15 +34,32 @@ from toolkit.simulation.portfolio import loop as portfolio_loop
 
 __all__ = ["compiled_loop", "compiled_managed_loop", "compiled_portfolio_loop", "have_numba", "kernel_folder"]
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
+_elsewhere: Compilation | None = None
+_at_hand: ModuleType | None = None
 _RULES = (rounding, guard_rules, rules, state, margin, swap, hold, events, marking, stretches)
+# A part is compiled into its callers, which halves the time of a run: as a function of its own it would pass seven
+# numbers for every array and count references to it, and would be compiled again with wrappers that nobody calls.
+_ROOT = "cache=True, nogil=True, error_model='numpy'"
+_RARE = "nogil=True, error_model='numpy', no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False"
+_PART = f"{_RARE}, forceinline=True"
+_SELDOM = ("mul_div_long", "pay_night", "see_day", "moments", "end_fall", "stop_out_in_range", "note_skip")
 _HEADER = '''"""Generated from the toolkit's own sources; safe to delete."""
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 '''
+# what `simulate` takes; columns may be read-only, as those of bars are
+_SIGNATURES = {
+    "simulate": """_P, _Q = (types.Array(t, 1, "C", readonly=True) for t in (types.int32, types.int64))
+SIGNATURE = types.int64(
+    *[_P] * 8, types.Array(types.uint8, 1, "C", readonly=True), _P, _P, types.float64, _Q, _P,
+    types.int64[::1], types.float64[::1],
+)
+"""
+}
 
 
 def have_numba() -> bool:
@@ -73,7 +91,11 @@ def _source(modules: Sequence[ModuleType], *roots: str) -> str:
     parts = [_HEADER]
     parts += [f"{name} = {value}\n" for name, value in sorted(constants.items())]
     for name in wanted:
-        parts.append(f"\n\n@njit(cache=True, nogil=True, error_model='numpy')\n{inspect.getsource(functions[name])}")
+        options = _ROOT if name in roots else _RARE if name in _SELDOM else _PART
+        if name in _SIGNATURES:
+            parts.append(f"\n\n{_SIGNATURES[name]}")
+            options = f"SIGNATURE, {options}"
+        parts.append(f"\n\n@njit({options})\n{inspect.getsource(functions[name])}")
     return "".join(parts)
 
 
@@ -117,7 +139,51 @@ def compiled_loop() -> ModuleType:
     """Return the module whose ``simulate`` is compiled, or the plain one where numba is not installed."""
     if not have_numba():
         return loop
-    return _compiled("simulation", (*_RULES, loop, stretches_compiled), "simulate", "price_blocks")
+    path = _simulation()
+    with _LOCK:
+        if _elsewhere is not None:
+            _elsewhere.wait()
+        elif not _on_disk(path):
+            print("seatrial: compiling the simulation for the first time, some seconds ...", file=sys.stderr)  # noqa: T201
+        return load(path)
+
+
+def loop_at_hand() -> ModuleType:
+    """Return what `compiled_loop` returns if its code is on disk, else the plain module while another process compiles it.
+
+    Both give the same integers; the plain one takes about a microsecond a bar.
+    """
+    global _elsewhere, _at_hand
+    if _at_hand is not None:
+        return _at_hand
+    if not have_numba():
+        return loop
+    path = _simulation()
+    with _LOCK:
+        if _elsewhere is None and not _on_disk(path):
+            try:
+                _elsewhere = Compilation(path)
+            except OSError:  # no further process to be had: compile here
+                pass
+            else:
+                print(  # noqa: T201
+                    "seatrial: compiling the simulation in another process, once; until that is done runs are "
+                    "interpreted, with the same results",
+                    file=sys.stderr,
+                )
+        if _elsewhere is not None and _elsewhere.running:
+            return loop
+    _at_hand = compiled_loop()
+    return _at_hand
+
+
+@cache
+def _simulation() -> Path:
+    return _generated("simulation", (*_RULES, loop, stretches_compiled), "simulate", "price_blocks")
+
+
+def _on_disk(path: Path) -> bool:
+    return path.with_suffix(".compiled").exists()
 
 
 @cache
@@ -138,7 +204,15 @@ def compiled_portfolio_loop() -> ModuleType:
 
 
 def _compiled(stem: str, modules: Sequence[ModuleType], *roots: str) -> ModuleType:
-    """Import the generated module of these functions, writing it first where it is not there yet."""
+    path = _generated(stem, modules, *roots)
+    with _LOCK:
+        if not _on_disk(path):
+            print("seatrial: compiling the simulation for the first time, some seconds ...", file=sys.stderr)  # noqa: T201
+        return load(path)
+
+
+def _generated(stem: str, modules: Sequence[ModuleType], *roots: str) -> Path:
+    """Return the file of these functions, writing it where it is not there yet."""
     import numba
 
     with _LOCK:
@@ -146,13 +220,19 @@ def _compiled(stem: str, modules: Sequence[ModuleType], *roots: str) -> ModuleTy
         digest = hashlib.sha256(f"{numba.__version__}\n{sys.version}\n{text}".encode()).hexdigest()[:32]
         path = _writable(kernel_folder() / digest) / f"{stem}.py"
         if not path.exists():
-            print("seatrial: compiling the simulation for the first time, a few seconds ...", file=sys.stderr)  # noqa: T201
             _write(path, text)
-        name = f"seatrial_{stem}_{digest}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"cannot load the generated module {path}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
+        return path
+
+
+def load(path: Path | str) -> ModuleType:
+    """Import a generated module; what has a signature is compiled by that, or read from disk."""
+    path = Path(path)
+    name = f"seatrial_{path.stem}_{path.parent.name}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load the generated module {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    path.with_suffix(".compiled").touch()
+    return module

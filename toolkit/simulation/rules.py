@@ -106,7 +106,11 @@ def mul_div_floor(a: int, b: int, c: int, d: int) -> int:
     """
     if float(a) * float(b) + float(c) < _SAFE:  # far enough below 2**62 for any rounding of the floats
         return (a * b + c) // d
-    # Schoolbook binary multiplication carrying quotient and remainder; 62 rounds, only for products above 62 bits.
+    return mul_div_long(a, b, c, d)
+
+
+def mul_div_long(a: int, b: int, c: int, d: int) -> int:
+    """`mul_div_floor` where the product may pass 62 bits: binary multiplication carrying quotient and remainder."""
     bq = b // d
     br = b % d
     q = 0

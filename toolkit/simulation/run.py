@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
-from toolkit.simulation.compiled import compiled_loop, compiled_managed_loop
+from toolkit.simulation.compiled import compiled_loop, compiled_managed_loop, loop_at_hand
 from toolkit.simulation.holding.swap import SWAP_OFF
 from toolkit.simulation.holding.terms import MarginTerms, SwapTerms
 from toolkit.simulation.managed import loop as managed_loop
@@ -29,6 +29,7 @@ Int32 = npt.NDArray[np.int32]
 _ONE = np.ones(2, np.int64)
 _NO_NIGHTS = np.zeros(0, np.int64)
 _NO_TARGET = np.zeros(1, np.int32)
+FEW_BARS = 1_000_000  # a single run that does not wait for the compiler: interpreted it takes a second
 _NO_BLOCKS = np.zeros(0, np.int32)
 
 
@@ -334,7 +335,8 @@ def run_totals(prices: Prices, plan: Plan, terms: Terms, memory: Memory, moments
     memory.begin(plan)
     fixed = arguments(prices, plan, terms)
     if plan.managed is None:
-        module = compiled_loop()
+        few = memory.w[state.FULL] and memory.w[state.BARS] <= FEW_BARS
+        module = loop_at_hand() if few else compiled_loop()
         step, plain = module.simulate, module is loop
     else:
         plan.managed.begin()

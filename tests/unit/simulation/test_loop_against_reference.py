@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from toolkit.simulation import loop, state
 from toolkit.simulation import run as driver
+from toolkit.simulation.compiled import compiled_loop
 
 
 @st.composite
@@ -147,9 +148,10 @@ def test_loop_equals_reference_on_random_strategies_and_bars(data, make_case, ru
 def test_plain_loop_equals_compiled_loop(data, make_case, run_case, monkeypatch):
     """Without numba the same source gives the same integers and the same floats."""
     case = exact(data.draw(cases(make_case)))
-    compiled = run_case(case)
     with monkeypatch.context() as m:
-        m.setattr(driver, "compiled_loop", lambda: loop)
+        m.setattr(driver, "loop_at_hand", compiled_loop)
+        compiled = run_case(case)
+        m.setattr(driver, "loop_at_hand", lambda: loop)
         plain = run_case(case)
     for name in ("trades", "skips", "equity", "daily", "totals", "moments"):
         assert np.array_equal(getattr(compiled, name), getattr(plain, name)), name

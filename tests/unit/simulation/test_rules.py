@@ -6,6 +6,7 @@ import os
 import random
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -23,9 +24,15 @@ BIG = st.integers(0, 2**62 - 1)
 ORACLE_CASES = int(os.environ.get("SEATRIAL_SIZING_CASES", "20000"))
 
 
+@cache
 def both(name):
     plain = getattr(rules, name)
-    return [plain, getattr(compiled_loop(), name)] if have_numba() else [plain]
+    if not have_numba():
+        return [plain]
+    from numba import njit
+
+    part = getattr(compiled_loop(), name)  # made to be called by compiled code only
+    return [plain, njit(lambda *given: part(*given))]
 
 
 @settings(max_examples=300, deadline=None)

@@ -42,6 +42,10 @@ Window = Any
 MAX_POINTS = {max_points}
 PIECE = {piece}
 OPTIONS = dict(cache=True, nogil=True, fastmath=False, error_model="numpy")
+PART = dict(
+    nogil=True, fastmath=False, error_model="numpy",
+    forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False,
+)
 
 '''
 
@@ -157,7 +161,7 @@ def source() -> str:
         packing.pack_code,
     ]
     plain += [*HELPERS.values(), *(s.fn for s in STEPS.values() if not s.source)]
-    parts += ["@njit(forceinline=True, **OPTIONS)\n" + plain_source(fn) for fn in plain]
+    parts += ["@njit(**PART)\n" + plain_source(fn) for fn in plain]
     for step in STEPS.values():
         if step.source:
             continue
@@ -174,7 +178,7 @@ def user_source(step: Step) -> str:
     loops = _elementwise_source(step) if step.elementwise else _stateful_source(step)
     parts = [
         _HEAD.format(max_points=rounding.MAX_POINTS, piece=rolling.PIECE),
-        *("@njit(forceinline=True, **OPTIONS)\n" + text for text in (*calls, own)),
+        *("@njit(**PART)\n" + text for text in (*calls, own)),
     ]
     return "\n\n".join([*parts, loops.replace(f" {step.fn.__name__}(", f" user_{step.fn.__name__}(")])
 
