@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, overload
 
-from toolkit.research.portfolio import backtest_portfolio
+from toolkit.research.portfolio import prepare_joint, run_joint
 from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.result import BacktestResult
 from toolkit.research.setup import FillAt, Setup, filling_from, plan_of, prepare, terms_of
@@ -90,7 +90,7 @@ def backtest(
     """
     spec = StrategySpec.from_strategy(strategy)
     if isinstance(bars, Mapping):
-        many = backtest_portfolio(spec, bars, account=account, guards=guards, fill_at=fill_at, conversion=conversion)
+        many = run_joint(spec, prepare_joint(bars, account, guards, fill_at, conversion))
         count_spec(spec, bars)
         return many
     setup = prepare(bars, account, guards, fill_at, conversion)
@@ -118,10 +118,8 @@ def model_trades(
     pairs = dict(conversion) or None
     if isinstance(bars, Mapping):
         begin = first_fill if isinstance(first_fill, Mapping) else dict.fromkeys(bars, first_fill)
-        joint = backtest_portfolio(
-            spec, bars, account=account, guards=guards, fill_at="next_open", conversion=pairs, first_fill=begin
-        )
-        return joint.trade_records
+        joint = prepare_joint(bars, account, guards, "next_open", pairs)
+        return run_joint(spec, joint, first_fill=begin).trade_records
     if isinstance(first_fill, Mapping):
         first_fill = first_fill[bars.symbol]
     setup = prepare(bars, account, guards, "next_open", pairs)

@@ -17,7 +17,7 @@ from toolkit.simulation.account import PaperAccount
 from toolkit.simulation.holding.swap import SWAP_OFF
 from toolkit.simulation.holding.terms import SwapTerms, margin_terms, nights_before, swap_terms
 from toolkit.simulation.managed.plan import lay_out
-from toolkit.simulation.rates import value_columns
+from toolkit.simulation.rates import closes, value_columns
 from toolkit.simulation.rules import OUTSIDE_HOURS
 from toolkit.simulation.run import Plan, Prices, Terms
 from toolkit.strategy.authoring.sections import Lots
@@ -47,6 +47,41 @@ class Setup:
     swap: SwapTerms
     nights: Int64
     outside_hours: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def given(self) -> Bars:
+        """The bars as a driver is given them."""
+        return self.bars
+
+    @property
+    def ts(self) -> Int64:
+        """Opens of the bars."""
+        return self.bars.ts
+
+    @property
+    def days(self) -> int:
+        """Number of platform days with bars."""
+        return len(self.prices.day_last)
+
+    @property
+    def span_ns(self) -> int:
+        """Time from the first open to the last close."""
+        return int(closes(self.bars)[-1]) - int(self.bars.ts[0])
+
+    @property
+    def words(self) -> str:
+        """The data in words."""
+        return f"{len(self.bars):,} {self.bars.symbol} {self.bars.timeframe}"
+
+    def same_terms(self, other: Any) -> bool:
+        """Whether results on another setup are results on this one."""
+        return (
+            isinstance(other, Setup)
+            and (self.account, self.guards, self.fill_at) == (other.account, other.guards, other.fill_at)
+            and np.array_equal(self.value, other.value)
+            and self.bars.fingerprint == other.bars.fingerprint
+            and self.bars.instrument == other.bars.instrument  # swap and margin are its facts too
+        )
 
 
 def last_bars_of_days(ts: Int64, day_end: str) -> Int64:

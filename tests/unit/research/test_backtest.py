@@ -206,7 +206,9 @@ def test_portfolio_of_vectorbt_tells_the_same_story(result):
 def test_portfolio_refuses_an_unconverted_quote_currency(make_bars, fixed_pips):
     """vectorbt would count yen as dollars, so it is not asked."""
     bars = make_bars(300, symbol="USDJPY", price=110_000)
-    with pytest.raises(BadInput, match=r"quote currency for bt\.portfolio must be the account currency USD, was JPY"):
+    with pytest.raises(
+        BadInput, match=r"quote currency for bt\.portfolio must be the account currency USD, was USDJPY in JPY"
+    ):
         _ = backtest(fixed_pips(), bars, account=ACCOUNT).portfolio
 
 

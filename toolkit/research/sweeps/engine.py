@@ -8,7 +8,7 @@ The kernels release the interpreter lock, so threads are enough to use every cor
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.research.portfolio import JointSetup, run_joint
 from toolkit.research.setup import Setup, plan_of, terms_of
 from toolkit.simulation import state
 from toolkit.simulation.run import Memory, Terms, run_totals
@@ -51,7 +52,7 @@ MOST_DAILY_BYTES = 64 << 20
 class Job:
     """What to run: a setup, one spec per choice of structure, and the sets as (spec number, values)."""
 
-    setup: Setup
+    setup: Setup | JointSetup
     specs: tuple[StrategySpec, ...]
     sets: Sequence[tuple[int, Values]]
     column_bytes: int = 100 << 20  # for shared columns, each thread
@@ -82,8 +83,13 @@ class Outcome:
     def put(self, row: int, memory: Memory, f: npt.NDArray[np.float64]) -> None:
         """Take the results of one run out of the loop's working memory."""
         w = memory.w
-        w.take(_KEPT, out=self.totals[row])
-        days = memory.part(state.DAILY_AT, int(w[state.DAYS]))
+        self.take(row, w, memory.part(state.DAILY_AT, int(w[state.DAYS])), f)
+
+    def take(
+        self, row: int, totals: npt.NDArray[np.int64], days: npt.NDArray[np.int64], f: npt.NDArray[np.float64]
+    ) -> None:
+        """Take a run's totals, its equity at the ends of days and its moments."""
+        totals.take(_KEPT, out=self.totals[row])
         self.final[row] = days[-1]
         self.daily[row] = (
             days[self.stride - 1 :: self.stride] if len(days) % self.stride == 0 else _every(days, self.stride)
@@ -106,8 +112,9 @@ def _every(days: npt.NDArray[np.int64], stride: int) -> npt.NDArray[np.int64]:
 class _Worker:
     """One thread's working memory and terms."""
 
-    def __init__(self, job: Job, out: Outcome) -> None:
+    def __init__(self, job: Job, setup: Setup, out: Outcome) -> None:
         self.job = job
+        self.setup = setup
         self.out = out
         self.terms: dict[int, Terms] = {}
         self.memory: dict[int, Memory] = {}
@@ -116,10 +123,10 @@ class _Worker:
     def run(self, rows: Sequence[int], stop: threading.Event, tick: Callable[[int], None]) -> None:
         """Run sets, in blocks whose shared columns fit the budget."""
         job = self.job
-        most = max(8, job.column_bytes // (8 * len(job.setup.bars)))
+        most = max(8, job.column_bytes // (8 * len(self.setup.bars)))
         at = 0
         while at < len(rows) and not stop.is_set():
-            cache = ColumnCache(job.setup.bars)
+            cache = ColumnCache(self.setup.bars)
             binders: dict[int, SetBinder] = {}
             block: list[BoundSet] = []
             uses: dict[int, int] = {}
@@ -149,7 +156,7 @@ class _Worker:
 
     def _one(self, row: int, bound: BoundSet, cache: ColumnCache) -> None:
         number, values = self.job.sets[row]
-        spec, setup = self.job.specs[number], self.job.setup
+        spec, setup = self.job.specs[number], self.setup
         decisions = evaluate_set(spec, bound, cache, supports=FEATURES)
         plan = plan_of(decisions, setup)
         if "node" in spec.sizing:  # the risk itself is a parameter
@@ -167,11 +174,24 @@ class _Worker:
 def run_sets(job: Job, rows: Sequence[int]) -> Outcome:
     """Run some of a job's sets in this thread (a Dask task does this); rows of the outcome follow ``rows``."""
     mine = Job(job.setup, job.specs, [job.sets[r] for r in rows], job.column_bytes)
-    out = Outcome(len(rows), len(job.setup.prices.day_last))
-    out.stride = max(1, -(-len(job.sets) * len(job.setup.prices.day_last) * 8 // MOST_DAILY_BYTES))
-    out.daily = np.zeros((len(rows), -(-len(job.setup.prices.day_last) // out.stride)), np.int64)
-    _Worker(mine, out).run(range(len(rows)), threading.Event(), lambda _: None)
+    days = job.setup.days
+    out = Outcome(len(rows), days)
+    out.stride = max(1, -(-len(job.sets) * days * 8 // MOST_DAILY_BYTES))
+    out.daily = np.zeros((len(rows), -(-days // out.stride)), np.int64)
+    if isinstance(job.setup, Setup):
+        _Worker(mine, job.setup, out).run(range(len(rows)), threading.Event(), lambda _: None)
+    else:
+        _run_joint(mine, job.setup, range(len(rows)), lambda _: None, out)
     return out
+
+
+def _run_joint(job: Job, setup: JointSetup, rows: Iterable[int], tick: Callable[[int], None], out: Outcome) -> None:
+    """Run sets on several symbols, each as `tk.backtest` runs it."""
+    for row in rows:
+        number, values = job.sets[row]
+        run = run_joint(job.specs[number].with_params(values), setup).run
+        out.take(row, run.totals, run.daily, run.moments)
+        tick(1)
 
 
 def tiled(sets: Sequence[tuple[int, Values]]) -> list[int]:
@@ -206,13 +226,20 @@ def run_job(job: Job, threads: int, tick: Callable[[int], None], out: Outcome) -
     """Run every set that is not done on this machine; an interrupt keeps what is done and returns False."""
     stop = threading.Event()
     left = [row for row in tiled(job.sets) if not out.done[row]]
+    setup = job.setup
+    if not isinstance(setup, Setup):
+        try:
+            _run_joint(job, setup, left, tick, out)
+        except KeyboardInterrupt:
+            return False
+        return True
     if left:  # compile and load kernels before threads ask for them at once
-        _Worker(job, out).run(left[:1], stop, tick)
+        _Worker(job, setup, out).run(left[:1], stop, tick)
     shares = _shares(left[1:], threads)
     lock = threading.Lock()
 
     def work() -> None:
-        worker = _Worker(job, out)
+        worker = _Worker(job, setup, out)
         while not stop.is_set():
             with lock:
                 share = next(shares, None)

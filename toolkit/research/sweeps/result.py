@@ -12,15 +12,16 @@ import numpy.typing as npt
 
 from toolkit.errors import BadInput, must_be
 from toolkit.market import money_digits
+from toolkit.research.portfolio import JointSetup, run_joint
 from toolkit.research.setup import Setup
 from toolkit.research.stats import DEFINITIONS, STATISTICS, statistics_of_many
 from toolkit.research.sweeps.engine import KEPT, Outcome
-from toolkit.simulation.rates import closes
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.research.portfolio_result import PortfolioResult
     from toolkit.research.result import BacktestResult
     from toolkit.research.validation.overfitting import Overfitting
 
@@ -57,7 +58,7 @@ class SweepResult:
     def __init__(
         self,
         spec: StrategySpec,
-        setup: Setup,
+        setup: Setup | JointSetup,
         axes: dict[str, list[Any]],
         sets: list[dict[str, Any]],
         out: Outcome,
@@ -84,9 +85,7 @@ class SweepResult:
         import pandas as pd
 
         out, setup = self.outcome, self.setup
-        ts = setup.bars.ts
-        bars, days = len(ts), len(setup.prices.day_last)
-        span = int(closes(setup.bars)[-1]) - int(ts[0])
+        bars, days, span = len(setup.ts), setup.days, setup.span_ns
         digits = money_digits(setup.account.currency)
         kept = out.totals[self.rows].T
         cells = dict(zip(KEPT, kept, strict=True))
@@ -111,9 +110,8 @@ class SweepResult:
         from toolkit.research.validation.overfitting import overfitting
         from toolkit.research.validation.trial_count import trials
 
-        bars, returns = self.setup.bars, self.daily_returns
-        years = (int(closes(bars)[-1]) - int(bars.ts[0])) / YEAR_NS
-        return overfitting(returns, trials=trials().on(bars), periods_per_year=len(returns) / years)
+        returns, years = self.daily_returns, self.setup.span_ns / YEAR_NS
+        return overfitting(returns, trials=trials().on(self.setup.given), periods_per_year=len(returns) / years)
 
     def best(self, metric: str = "sharpe") -> pd.Series[Any]:
         """The row of the set with the best value of a statistic; mind `warnings` and `plateau` before believing it."""
@@ -130,11 +128,12 @@ class SweepResult:
             raise BadInput(must_be(metric, "known for at least one set", "NaN everywhere", "the sets made no trades"))
         return int(np.nanargmax(np.where(np.isinf(scores), np.nan, scores)))
 
-    def backtest(self, row: int) -> BacktestResult:
+    def backtest(self, row: int) -> BacktestResult | PortfolioResult:
         """Run one set again with trades and equity; its statistics are those of the row."""
         from toolkit.research.backtest import run_spec
 
-        return run_spec(self.spec.with_params(self.sets[row]), self.setup)
+        spec = self.spec.with_params(self.sets[row])
+        return run_spec(spec, self.setup) if isinstance(self.setup, Setup) else run_joint(spec, self.setup)
 
     def _positions(self) -> npt.NDArray[np.int64]:
         """Place of every set on each axis, (sets, axes)."""
@@ -225,11 +224,11 @@ class SweepResult:
         return sweep_heatmap(self.results, x, y, metric, width=width, height=height)
 
     def _lines(self) -> list[tuple[str, str]]:
-        bars, axes = self.setup.bars, self.axes
+        axes = self.axes
         grid = ", ".join(f"{n} {len(v)} values" for n, v in axes.items())
         lines = [
             ("strategy", self.spec.name),
-            ("bars", f"{len(bars):,} {bars.symbol} {bars.timeframe}"),
+            ("bars", self.setup.words),
             ("sets", f"{len(self):,} ({grid}{', sampled' if self.sampled else ''})"),
         ]
         if len(self) and np.isfinite(self._scores("sharpe")).any():

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from toolkit.errors import BadInput, MissingPackage, must_be
-from toolkit.research.setup import FillAt, Setup, prepare, prepare_many
+from toolkit.research.portfolio import JointSetup, prepare_joint
+from toolkit.research.setup import FillAt, Setup, prepare_many
 from toolkit.research.sweeps.engine import Job, Outcome, run_job, run_sets, tiled
 from toolkit.research.sweeps.result import HIGHER_IS_BETTER, SweepResult
 from toolkit.research.validation.trial_count import count_sets, structure_hash
@@ -32,7 +33,7 @@ Grid = Mapping[str, Iterable[Any]]
 
 def sweep(
     strategy: Any,
-    bars: Bars,
+    bars: Bars | Mapping[str, Bars],
     *,
     grid: Grid,
     account: PaperAccount | None = None,
@@ -82,13 +83,13 @@ def sweep(
     BadInput
         When the grid is empty, names an unknown parameter or leaves a parameter's bounds.
     """
-    setup = prepare_many(bars, account, guards, fill_at, conversion)
+    setup = _setup(bars, account, guards, fill_at, conversion)
     spec = StrategySpec.from_strategy(strategy() if isinstance(strategy, type) else strategy)
     axes = _axes(spec, grid)
     specs, sets = _sets(spec, axes, samples, seed)
     threads = max(1, threads or os.cpu_count() or 1)
     job = Job(setup, specs, sets, max(1 << 20, (memory_mb << 20) // threads))
-    out = Outcome(len(sets), len(setup.prices.day_last))
+    out = Outcome(len(sets), setup.days)
     if resume is not None:
         _take_over(resume, spec, setup, specs, sets, out)
     with _bar(len(sets) - int(out.done.sum()), progress) as tick:
@@ -103,7 +104,7 @@ def sweep(
 
 def guided_search(
     strategy: Any,
-    bars: Bars,
+    bars: Bars | Mapping[str, Bars],
     *,
     grid: Grid,
     trials: int,
@@ -135,7 +136,7 @@ def guided_search(
         raise MissingPackage(
             "optuna must be installed for guided_search, was missing: pip install seatrial[research]"
         ) from e
-    setup = prepare(bars, account, guards, fill_at, conversion)
+    setup = _setup(bars, account, guards, fill_at, conversion)
     spec = StrategySpec.from_strategy(strategy() if isinstance(strategy, type) else strategy)
     axes = _axes(spec, grid)
     direction: Literal["maximize", "minimize"] = "maximize" if HIGHER_IS_BETTER(metric) else "minimize"
@@ -160,10 +161,22 @@ def guided_search(
         except KeyboardInterrupt:
             complete = False
     found = list(tried.values())
-    out = Outcome(len(found), len(setup.prices.day_last))
+    out = Outcome(len(found), setup.days)
     for row_number, (_, one, _) in enumerate(found):
         out.copy_from(one, [row_number])
     return _result(spec, setup, axes, [values for values, _, _ in found], out, complete, sampled=True)
+
+
+def _setup(
+    bars: Bars | Mapping[str, Bars],
+    account: PaperAccount | None,
+    guards: Guards | None,
+    fill_at: FillAt,
+    conversion: Mapping[str, Bars] | None,
+) -> Setup | JointSetup:
+    if isinstance(bars, Mapping):
+        return prepare_joint(bars, account, guards, fill_at, conversion)
+    return prepare_many(bars, account, guards, fill_at, conversion)
 
 
 def _axes(spec: StrategySpec, grid: Grid) -> dict[str, list[Any]]:
@@ -227,7 +240,7 @@ def _whole(
 
 def _result(
     spec: StrategySpec,
-    setup: Setup,
+    setup: Setup | JointSetup,
     axes: dict[str, list[Any]],
     full: list[dict[str, Any]],
     out: Outcome,
@@ -236,7 +249,7 @@ def _result(
     sampled: bool,
 ) -> SweepResult:
     done = np.flatnonzero(out.done)
-    count_sets(spec, setup.bars, [full[i] for i in done])
+    count_sets(spec, setup.given, [full[i] for i in done])
     return SweepResult(spec, setup, axes, full, out, complete=complete, sampled=sampled)
 
 
@@ -272,20 +285,13 @@ def _bar(total: int, show: bool) -> Iterator[Callable[[int], None]]:
 def _take_over(
     earlier: SweepResult,
     spec: StrategySpec,
-    setup: Setup,
+    setup: Setup | JointSetup,
     specs: tuple[StrategySpec, ...],
     sets: list[tuple[int, dict[str, Any]]],
     out: Outcome,
 ) -> None:
     """Copy the rows an earlier sweep has done of the same sets."""
-    was = earlier.setup
-    same = (
-        structure_hash(earlier.spec) == structure_hash(spec)
-        and (was.account, was.guards, was.fill_at) == (setup.account, setup.guards, setup.fill_at)
-        and np.array_equal(was.value, setup.value)
-        and was.bars.fingerprint == setup.bars.fingerprint
-        and was.bars.instrument == setup.bars.instrument  # swap and margin are its facts too
-    )
+    same = structure_hash(earlier.spec) == structure_hash(spec) and setup.same_terms(earlier.setup)
     if not same:
         raise BadInput(
             must_be("resume", "a sweep of this strategy, bars, account and guards", "another", "start without resume")
