@@ -23,6 +23,7 @@ from toolkit.gateways.envelope import EnvelopeRefused, KeyRing, Pointer, unseal
 from toolkit.live.advance import advance
 from toolkit.live.engine import Engine
 from toolkit.live.hosting.due import lag_seconds, next_look
+from toolkit.live.opening.recovery import take_back
 from toolkit.store.people import audit
 from toolkit.store.runs import RunRecord, Runs
 from toolkit.telemetry.logging import get_logger
@@ -154,8 +155,15 @@ class AccountActors:
         with self._roster.holding(pointer.account_id) as mine:
             if not mine:
                 return None  # another process has the account by now; the outbox points at the intent again
+            service = self._engine.desk(pointer.account_id).service
             try:
-                intent = self._engine.desk(pointer.account_id).service.execute(pointer.intent_id)
+                try:
+                    intent = service.execute(pointer.intent_id)
+                except (LeaseLost, LostRace) as error:
+                    # Frozen in the middle, past its lease: if nobody took the account meanwhile, nobody else gives the claim back.
+                    _LOG.warning("intent_taken_back", error=str(error))
+                    take_back(service)
+                    intent = service.execute(pointer.intent_id)
             except NotFound as error:
                 refused = EnvelopeRefused("unknown_intent", str(error))
                 self._audit_refusal(refused)

@@ -26,6 +26,7 @@ from toolkit.errors import (
 from toolkit.execution.ports import ReplayVenue
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.hosting.turns import turn_of
+from toolkit.live.opening.recovery import take_back
 from toolkit.live.stepping.commit import unsettled_intents
 from toolkit.live.stepping.ending import fail, step_stopping
 from toolkit.live.stepping.joint.platform_feed import step_joint_platform
@@ -93,6 +94,7 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
         return Progress(run.status, waiting="race")
     except LeaseLost as error:
         forget(engine, live_run_id)
+        take_back(desk.service)
         return Progress(run.status, waiting=f"account: {error}")
     except (QuoteError, ConversionRateMissing) as error:
         # a price that is not there now is no fault of the run: its exits must not end with it

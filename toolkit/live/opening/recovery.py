@@ -9,8 +9,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
+from uuid import UUID
 
 from toolkit.clock import from_ns
+from toolkit.errors import LeaseLost, LostRace, ToolkitError
 from toolkit.execution.ledger.records import LeaseRecord
 from toolkit.execution.ports import ReplayVenue, TradingPlatform
 from toolkit.execution.trade_service import ReconcileReport, TradeService
@@ -62,6 +64,22 @@ def recover(service: TradeService) -> ReconcileReport:
     if isinstance(service.platform, ExclusiveVenue):
         _end_dead_lease(service)
     return service.reconcile()
+
+
+def take_back(service: TradeService) -> list[UUID]:
+    """Settle what a lease that ran out in the middle left half-way, if the account is still ours; return what is NEW again.
+
+    A process that was frozen between claim and send finds its lease over. Where nobody took the account meanwhile, nobody else
+    gives the claim back.
+    """
+    try:
+        return service.reconcile().given_back
+    except (LeaseLost, LostRace):
+        return []
+    except ToolkitError as error:
+        if not error.retryable:
+            raise
+        return []
 
 
 def _end_dead_lease(service: TradeService) -> None:
