@@ -160,7 +160,7 @@ class AccountActors:
                 try:
                     intent = service.execute(pointer.intent_id)
                 except (LeaseLost, LostRace) as error:
-                    # Frozen in the middle, past its lease: if nobody took the account meanwhile, nobody else gives the claim back.
+                    # Frozen past its lease: if nobody took the account meanwhile, nobody else gives the claim back.
                     _LOG.warning("intent_taken_back", error=str(error))
                     take_back(service)
                     intent = service.execute(pointer.intent_id)

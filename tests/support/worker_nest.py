@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class WorkerNest:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.folder = folder
         self.logs: list[Path] = []
+        self.log_of: dict[int, Path] = {}  # by process id
+        self._turn = threading.Lock()
         self._environment = environment
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -46,8 +49,16 @@ class WorkerNest:
             Kill -9 itself when it comes by this point for the n-th time: a failpoint of the trade service,
             ``before_publish`` or ``after_publish``.
         """
-        log = self.folder / f"worker-{len(self.logs)}.log"
-        self.logs.append(log)
+        with self._turn:
+            log = self.folder / f"worker-{len(self.logs)}.log"
+            self.logs.append(log)
+            pid = self._fork(log, gateway, accounts, die_at, occurrence, extra)
+            self.log_of[pid] = log
+            return pid
+
+    def _fork(
+        self, log: Path, gateway: str, accounts: list[str], die_at: str, occurrence: int, extra: dict[str, str]
+    ) -> int:
         job = {
             "environment": self._environment | extra,
             "gateway": gateway,

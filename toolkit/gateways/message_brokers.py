@@ -35,6 +35,8 @@ INTENT_QUEUE_PREFIX = "trade.intents.v1"
 LIVE_QUEUE_PREFIX = "live.v1"
 DELIVERY_LIMIT = 5
 _DEAD_LETTER_TRIES = 4
+_DECLARE_TRIES = 4
+_INTERNAL_ERROR = 541
 _ATTEND_SECONDS = 0.9
 HEARTBEAT_TIMEOUT_MS = 5_000
 
@@ -255,6 +257,35 @@ class QuorumRabbitmqBroker(RabbitmqBroker):
             "x-overflow": "reject-publish",
             "x-dead-letter-strategy": "at-least-once",
         }
+
+    def _ensure_queue(self, canonical_queue_name: str) -> None:
+        # Declared again within a moment of its deletion, a quorum queue may meet what is left of the old one: RabbitMQ 3.10
+        # answers 541 then. It is declared on a fresh connection after a pause, and a queue that stays broken is removed
+        # first: it holds pointers only, which the outbox sends again.
+        for attempt in range(_DECLARE_TRIES):
+            if canonical_queue_name not in self.queues_pending:
+                return
+            try:
+                self._declare_queue(canonical_queue_name)
+                self._declare_dq_queue(canonical_queue_name)
+                self._declare_xq_queue(canonical_queue_name)
+                self.queues_pending.discard(canonical_queue_name)
+            except (AMQPConnectionError, AMQPChannelError) as error:
+                del self.connection
+                code = getattr(error, "reply_code", None)
+                if attempt + 1 == _DECLARE_TRIES or (code is None and attempt):
+                    raise ConnectionClosed(error) from None
+                if code == _INTERNAL_ERROR and attempt:
+                    self._remove_broken(canonical_queue_name)
+                if code is not None:
+                    time.sleep(0.1 * 2**attempt)
+
+    def _remove_broken(self, queue_name: str) -> None:
+        """Remove an account's queue that the server cannot serve; never its dead letters."""
+        try:
+            self.channel.queue_delete(queue_name)
+        except (AMQPConnectionError, AMQPChannelError):
+            del self.connection
 
     def _declare_queue(self, queue_name: str) -> Any:
         arguments = self._build_queue_arguments(queue_name) | {

@@ -1,0 +1,1 @@
+"""The parts of the chaos lane on real message brokers."""
