@@ -56,3 +56,37 @@ def test_guided_search_takes_several_symbols() -> None:
     one = tk.backtest(EmaCross(**found.sets[0]), series, account=ACCOUNT)
     assert found.results["total_return"].iloc[0] == one.statistics["total_return"]
     assert np.isfinite(found.results["sharpe"]).any()
+
+
+def test_walk_forward_trades_each_span_with_the_best_set_of_the_span_before() -> None:
+    """Windows are cut by time for all symbols; a window is the joint backtest of its span, and capital is carried on."""
+    series = two_symbols(600)
+    found = tk.walk_forward(
+        EmaCross, series, grid={"fast": [6, 12], "slow": [26, 50]}, account=ACCOUNT, guards=GUARDS, train="12D",
+        test="5D", select="sharpe",
+    )  # fmt: skip
+    assert len(found) >= 2
+    opening = ACCOUNT.balance_minor
+    for window in found.parts:
+        assert window.opening == opening
+        first, last = (int(found.line.ts[r]) for r in (window.rows[0], window.rows[1] - 1))
+        span = {
+            s: b[int(b.ts.searchsorted(first)) : int(b.ts.searchsorted(last, side="right"))] for s, b in series.items()
+        }
+        scores = {
+            (fast, slow): tk.backtest(EmaCross(fast=fast, slow=slow), span, account=ACCOUNT, guards=GUARDS).statistics
+            for fast in (6, 12)
+            for slow in (26, 50)
+        }
+        chosen = scores[window.params["fast"], window.params["slow"]]
+        assert chosen["sharpe"] == max(s["sharpe"] for s in scores.values())
+        assert isinstance(window.backtest, PortfolioResult)
+        rows = window.backtest.trade_records
+        assert all(row["entry_time"] >= window.test_start for row in rows)
+        opening = int(window.equity[-1])
+    assert {t for w in found.parts if w.backtest for t in w.backtest.trades["symbol"]} == {"EURUSD", "GBPUSD"}
+    assert found.equity.iloc[-1] == float(found.final_equity)
+    assert found.statistics["trades"] == len(found.trades)
+    assert len(found.windows) == len(found)
+    assert tk.monte_carlo(found, runs=50).real["max_drawdown"] > 0
+    found.plot()

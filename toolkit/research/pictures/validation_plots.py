@@ -92,7 +92,7 @@ def walk_forward_view(result: WalkForward, *, height: int = 300, width: int = 90
             spans = hv.VSpans((mine[:, 0], mine[:, 1]), ["time", "time2"])
             bands.append(spans.opts(color=tint, alpha=0.18, line_color="white"))
     equity = result.equity_minor / unit
-    times = result.bars.ts[result.test_rows].view("datetime64[ns]")
+    times = result.line.ts[result.test_rows].view("datetime64[ns]")
     rows = thinned(equity, MOST_POINTS)
     curve = hv.Curve((times[rows], equity[rows]), "time", money).opts(color=LINE, line_width=1.5)
     panes = [hv.Overlay([*bands, curve]).opts(height=height, width=width, show_grid=True, title=_title(result))]

@@ -26,6 +26,7 @@ from toolkit.strategy.authoring.sections import Lots
 if TYPE_CHECKING:
     import pandas as pd
 
+    from toolkit.research.portfolio_result import PortfolioResult
     from toolkit.research.result import BacktestResult
 
 __all__ = ["MonteCarlo", "monte_carlo", "resampled"]
@@ -150,7 +151,7 @@ class MonteCarlo:
 
 
 def monte_carlo(
-    result: BacktestResult | WalkForward,
+    result: BacktestResult | PortfolioResult | WalkForward,
     *,
     method: Method = "shuffle",
     runs: int = 5_000,
@@ -197,7 +198,7 @@ def monte_carlo(
         raise BadInput(must_be("ruin", "from 0 to below 1", ruin, "write 0.5 for half of the balance"))
     parts = result.parts if isinstance(result, WalkForward) else None
     records = [w.backtest.run.trades for w in parts if w.backtest is not None] if parts else [result.run.trades]  # type: ignore[union-attr]
-    nets = np.concatenate([r[:, 7:10].sum(axis=1) for r in records]) if records else np.empty(0, np.int64)
+    nets = np.concatenate([r[:, -3:].sum(axis=1) for r in records]) if records else np.empty(0, np.int64)
     if len(nets) < 2:
         raise BadInput(must_be("trades", "at least 2", len(nets), "run it over more bars"))
     if block > len(nets):

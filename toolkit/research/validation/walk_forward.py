@@ -17,19 +17,19 @@ import numpy as np
 from toolkit.clock import from_ns
 from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
-from toolkit.research.backtest import run_spec
+from toolkit.research.backtest import BacktestResult, run_spec
+from toolkit.research.portfolio import prepare_joint, run_joint
+from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.setup import prepare
 from toolkit.research.stats import STATISTICS
 from toolkit.research.sweeps.result import HIGHER_IS_BETTER
 from toolkit.research.sweeps.sweep import sweep
-from toolkit.research.trial.checks import columns_of, decided_columns, last_unequal
+from toolkit.research.trial.views import Series
+from toolkit.research.validation.spans_of import Line, cut, first_fills, measured_warm_up
 from toolkit.research.validation.trial_count import count_sets, not_counted
 from toolkit.research.validation.walk_forward_result import WalkForward, Window
 from toolkit.simulation.account import PaperAccount
-from toolkit.simulation.rates import closes
 from toolkit.strategy.authoring.expressions import suggest
-from toolkit.strategy.authoring.management import FEATURES
-from toolkit.strategy.drivers.columnar import evaluate
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _LENGTH = re.compile(r"\s*(\d+)\s*(W|D|H|min)\s*", re.IGNORECASE)
 
 def walk_forward(
     strategy: Any,
-    bars: Bars,
+    bars: Bars | Mapping[str, Bars],
     *,
     grid: Mapping[str, Iterable[Any]],
     account: PaperAccount | None = None,
@@ -68,7 +68,7 @@ def walk_forward(
     strategy
         Class, object or spec; parameters outside the grid keep its values.
     bars, account, guards, conversion
-        As in `toolkit.research.backtest.backtest`.
+        As in `toolkit.research.backtest.backtest`; of several symbols a row is a moment, and spans are cut by time.
     grid
         Values of each parameter to choose.
     train, test
@@ -104,13 +104,18 @@ def walk_forward(
         known = STATISTICS if select == "plateau" else ("plateau", *STATISTICS)
         raise BadInput(must_be(what, "one of " + ", ".join(known), repr(by), "pick one" + suggest(str(by), known)))
     first_account = account if account is not None else PaperAccount()
-    prepare(bars, first_account, guards, "next_open", conversion)  # refuses early what every window would refuse
+    # refuses early what every window would refuse
+    if isinstance(bars, Mapping):
+        prepare_joint(bars, first_account, guards, "next_open", conversion)
+    else:
+        prepare(bars, first_account, guards, "next_open", conversion)
+    line = Line.of(bars)
     spec = StrategySpec.from_strategy(strategy() if isinstance(strategy, type) else strategy)
     axes = {name: list(values) for name, values in grid.items()}
     lengths = (_length("train", train), _length("test", test))
-    rows = list(spans(bars, *lengths, anchored=anchored))
+    rows = list(spans(line, *lengths, anchored=anchored))
     if not rows:
-        have = timedelta(seconds=(int(closes(bars)[-1]) - int(bars.ts[0])) // 10**9)
+        have = timedelta(seconds=(int(line.closes[-1]) - int(line.ts[0])) // 10**9)
         raise BadInput(
             must_be("train plus test", f"shorter than the bars' {have}", f"{train} + {test}", "load more bars")
         )
@@ -121,14 +126,14 @@ def walk_forward(
         try:
             with not_counted():
                 search = sweep(
-                    spec, bars[span[0] : span[1]], grid=axes, account=first_account, guards=guards,
+                    spec, cut(bars, line, span[0], span[1]), grid=axes, account=first_account, guards=guards,
                     conversion=conversion, threads=threads, progress=False,
                 )  # fmt: skip
             tried = tried or search.sets
             if not search.complete:
                 raise KeyboardInterrupt
             chosen = _chosen(search, select, metric)
-            window = _test(spec, bars, search, chosen, span, number, balance, first_account, guards, conversion)
+            window = _test(spec, bars, line, search, chosen, span, number, balance, first_account, guards, conversion)
         except KeyboardInterrupt:
             if not done:
                 raise
@@ -147,7 +152,7 @@ def walk_forward(
     )  # fmt: skip
 
 
-def spans(bars: Bars, train_ns: int, test_ns: int, *, anchored: bool) -> Iterator[tuple[int, int, int]]:
+def spans(bars: Bars | Line, train_ns: int, test_ns: int, *, anchored: bool) -> Iterator[tuple[int, int, int]]:
     """Yield the rows (first of training, first of test, first after test) of each window, oldest first.
 
     Windows are laid by the clock from the first bar on; the last one may be cut short by the end of the data. A window
@@ -161,27 +166,6 @@ def spans(bars: Bars, train_ns: int, test_ns: int, *, anchored: bool) -> Iterato
         if middle - from_ >= 2 and to - middle >= 2:
             yield from_, middle, to
         test_at += test_ns
-
-
-def measured_warm_up(spec: StrategySpec, bars: Bars, first: int) -> int:
-    """Bars before row ``first`` that decisions from there to the end need, to equal those made with the whole history.
-
-    Starts at the declared number and doubles it until every decision, and every distance of an entry, is equal.
-    """
-    stop = len(bars)
-    whole = _decided(spec, bars, first - 1)
-    need = max(1, spec.warmup_bars)
-    while need < first:
-        if last_unequal(whole, _decided(spec, bars[first - need :], need - 1)) < 0:
-            return need
-        need *= 2
-    return min(first, stop)
-
-
-def _decided(spec: StrategySpec, bars: Bars, row: int) -> dict[str, Any]:
-    decisions = evaluate(spec, bars, supports=FEATURES)
-    columns = columns_of(decisions, len(bars))
-    return {n: columns[n][row:] for n in decided_columns(decisions)}
 
 
 def _length(name: str, value: str | timedelta) -> int:
@@ -211,7 +195,8 @@ def _chosen(search: SweepResult, select: str, metric: str) -> int | None:
 
 def _test(
     spec: StrategySpec,
-    bars: Bars,
+    bars: Series,
+    line: Line,
     search: SweepResult,
     chosen: int | None,
     rows: tuple[int, int, int],
@@ -222,12 +207,12 @@ def _test(
     conversion: Mapping[str, Bars] | None,
 ) -> Window:
     train_from, first, stop = rows
-    end = closes(bars)
+    end = line.closes
     flat = Window(
         number=number,
-        train_start=from_ns(int(bars.ts[train_from])),
+        train_start=from_ns(int(line.ts[train_from])),
         train_end=from_ns(int(end[first - 1])),
-        test_start=from_ns(int(bars.ts[first])),
+        test_start=from_ns(int(line.ts[first])),
         test_end=from_ns(int(end[stop - 1])),
         rows=rows,
         opening=balance,
@@ -241,10 +226,15 @@ def _test(
         return flat
     values = search.sets[chosen]
     picked = spec.with_params(values)
-    warm = measured_warm_up(picked, bars[:stop], first)
+    warm = measured_warm_up(picked, cut(bars, line, 0, stop), first)
     capital = replace(account, balance=account.money(balance))
-    setup = prepare(bars[first - warm : stop], capital, guards, "next_open", conversion)
-    result = run_spec(picked, setup, first_fill=warm)
+    span = cut(bars, line, first - warm, stop)
+    result: BacktestResult | PortfolioResult
+    if isinstance(span, Bars):
+        result = run_spec(picked, prepare(span, capital, guards, "next_open", conversion), first_fill=warm)
+    else:
+        joint = prepare_joint(span, capital, guards, "next_open", conversion)
+        result = run_joint(picked, joint, first_fill=first_fills(span, int(line.ts[first])))
     in_sample = {name: search.results[name].iloc[chosen].item() for name in STATISTICS}
     equity = result.run.equity[warm:]
     return replace(flat, params=dict(values), in_sample=in_sample, warmup_bars=warm, backtest=result, equity=equity)

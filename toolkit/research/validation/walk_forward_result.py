@@ -14,19 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.market import money_digits
+from toolkit.research.portfolio_result import PortfolioResult
 from toolkit.research.result import TRADE_COLUMNS
 from toolkit.research.setup import last_bars_of_days
 from toolkit.research.stats import statistics
 from toolkit.research.sweeps.engine import KEPT
+from toolkit.research.trial.views import Series
+from toolkit.research.validation.spans_of import Line
 from toolkit.simulation import state
-from toolkit.simulation.rates import closes
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     import pandas as pd
 
-    from toolkit.market import Bars
     from toolkit.research.result import BacktestResult
     from toolkit.risk.guardrails import Guards
     from toolkit.simulation.account import PaperAccount
@@ -75,7 +76,7 @@ class Window:
     params: dict[str, Any]
     in_sample: dict[str, Any]
     warmup_bars: int
-    backtest: BacktestResult | None
+    backtest: BacktestResult | PortfolioResult | None
     equity: Int64
 
 
@@ -101,7 +102,7 @@ class WalkForward:
     def __init__(
         self,
         spec: StrategySpec,
-        bars: Bars,
+        bars: Series,
         account: PaperAccount,
         guards: Guards | None,
         parts: tuple[Window, ...],
@@ -115,6 +116,7 @@ class WalkForward:
     ) -> None:
         self.spec = spec
         self.bars = bars
+        self.line = Line.of(bars)
         self.account = account
         self.guards = guards
         self.parts = parts
@@ -146,7 +148,7 @@ class WalkForward:
         import pandas as pd
 
         unit = float(10 ** money_digits(self.account.currency))
-        index = pd.DatetimeIndex(self.bars.ts[self.test_rows], tz="UTC")
+        index = pd.DatetimeIndex(self.line.ts[self.test_rows], tz="UTC")
         return pd.Series(self.equity_minor / unit, index=index, name="equity", copy=False)
 
     @property
@@ -173,8 +175,8 @@ class WalkForward:
         """Result, by window, of positions a span's end left open: in equity, but not among the trades."""
         out = {}
         for w in self.parts:
-            if w.backtest is not None and w.backtest.run.open_trade is not None:
-                booked = int(w.backtest.run.trades[:, 7:10].sum())
+            if w.backtest is not None and _holds(w.backtest):
+                booked = int(w.backtest.run.trades[:, -3:].sum())
                 out[w.number] = self.account.money(int(w.equity[-1]) - w.opening - booked)
         return out
 
@@ -316,9 +318,15 @@ class WalkForward:
         return f"<table><caption>Walk-forward</caption>{rows}</table>"
 
 
+def _holds(result: BacktestResult | PortfolioResult) -> bool:
+    if isinstance(result, PortfolioResult):
+        return bool(result.open_positions)
+    return result.run.open_trade is not None
+
+
 def _statistics(result: WalkForward, parts: tuple[Window, ...]) -> dict[str, Any]:
     """Statistics of joined test spans, by the same definitions and code as a backtest's."""
-    bars, account = result.bars, result.account
+    line, account = result.line, result.account
     rows = np.concatenate([np.arange(w.rows[1], w.rows[2]) for w in parts])
     equity = np.concatenate([w.equity for w in parts]).astype(np.float64)
     opening = parts[0].opening
@@ -328,7 +336,7 @@ def _statistics(result: WalkForward, parts: tuple[Window, ...]) -> dict[str, Any
             for at in KEPT:
                 cells[at] += int(w.backtest.run.totals[at])
     cells[state.OPENING] = opening
-    daily = equity[last_bars_of_days(bars.ts[rows], account.day_end)]
+    daily = equity[last_bars_of_days(line.ts[rows], account.day_end)]
     before = np.concatenate([[float(opening)], daily[:-1]])
     change = np.divide(daily - before, before, out=np.zeros_like(daily), where=before > 0)
     peak = np.maximum.accumulate(np.maximum(equity, float(opening)))
@@ -338,6 +346,6 @@ def _statistics(result: WalkForward, parts: tuple[Window, ...]) -> dict[str, Any
         float(change.std(ddof=1)) if len(change) > 1 else 0.0,
         float(np.sqrt((np.minimum(change, 0.0) ** 2).mean())),
     ]
-    span = int(closes(bars)[rows[-1]]) - int(bars.ts[rows[0]])
+    span = int(line.closes[rows[-1]]) - int(line.ts[rows[0]])
     digits = money_digits(account.currency)
     return statistics(cells, moments, int(equity[-1]), len(rows), len(daily), span, digits)
