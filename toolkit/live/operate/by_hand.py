@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from toolkit.errors import Forbidden, IllegalTransition, NotFound
+from toolkit.errors import BadInput, Forbidden, IllegalTransition, NotFound, must_be
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.submit import move
@@ -16,8 +16,15 @@ from toolkit.store.people.accounts import may_see
 def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:
     """Free the guardrail slot of an ABANDONED entry, by a person who looked at the platform.
 
+    Parameters
+    ----------
+    note
+        What was seen at the platform; kept in the audit trail, so it may not be empty.
+
     Raises
     ------
+    BadInput
+        When there is no note.
     NotFound
         When there is no such intent on an account that the principal may see.
     Forbidden
@@ -25,6 +32,8 @@ def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: 
     IllegalTransition
         When the intent is not ABANDONED.
     """
+    if not note.strip():
+        raise BadInput(must_be("reason of a release", "given", "empty", "say what you saw at the platform"))
     now = engine.now()
     with engine.store.begin(principal) as work:
         intent = work.intent(intent_id)

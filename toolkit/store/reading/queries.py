@@ -229,6 +229,7 @@ class ReadSide:
         reader: Reader,
         *,
         run_id: UUID | None = None,
+        account_id: UUID | None = None,
         changed_since: datetime | None = None,
         states: Sequence[str] = (),
         limit: int = 500,
@@ -237,6 +238,8 @@ class ReadSide:
         wanted: list[ColumnElement[bool]] = [ExecutionIntent.account_id.in_(visible_accounts(reader))]
         if run_id is not None:
             wanted.append(ExecutionIntent.live_run_id == run_id)
+        if account_id is not None:
+            wanted.append(ExecutionIntent.account_id == account_id)
         if changed_since is not None:
             wanted.append(ExecutionIntent.updated_at >= changed_since)
         if states:
