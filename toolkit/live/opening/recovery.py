@@ -25,8 +25,8 @@ from toolkit.store.runs import RunRecord
 class ExclusiveVenue(Protocol):
     """A platform whose journal only one process can have open, and which knows every command that ever reached it.
 
-    Holding such a venue proves that the process which held the account before is dead, so its lease need not run out, and
-    a command that the venue does not know has not been accepted.
+    Holding such a venue proves that the process of this host which held the account before is dead, so its lease need not
+    run out, and a command that the venue does not know has not been accepted.
     """
 
     def has_received(self, tag_text: str) -> bool:
@@ -85,7 +85,9 @@ def take_back(service: TradeService) -> list[UUID]:
 def _end_dead_lease(service: TradeService) -> None:
     with service.store.begin(service.principal) as work:
         row = work.lease(service.account_id)
-        if row is not None and row.owner and row.owner != service.worker:
+        # Another host's owner may live on with a journal of its own: there only the lease's end says that it is gone.
+        here = row is not None and row.owner.partition(":")[0] == service.worker.partition(":")[0]
+        if row is not None and here and row.owner != service.worker:
             work.put_lease(LeaseRecord(account_id=row.account_id, owner="", token=row.token, until=None))
             work.commit()
             service.context.watch.lease_stolen()
