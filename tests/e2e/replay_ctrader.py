@@ -7,38 +7,19 @@ real spreads; exit code 1 at the first difference.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.replay_files import real_bars
-from tests.e2e.replay_mt5 import compare
-from toolkit.execution.ports import AccountSnapshot, Book
+from tests.e2e.replay_mt5 import AsPaper, compare
 from toolkit.platforms.simctrader import SimCTraderPlatform
 from toolkit.platforms.simmt5 import STRICT
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.simulation.account import PaperAccount
 
 
-class ShownAsPaper(SimCTraderPlatform):
-    """The session shown as a paper account, so that a run may begin on it at the first stage."""
-
-    server = ""  # shown instead of the host, where the account's row has one
-
-    def connect(self) -> AccountSnapshot:
-        """Connect."""
-        return self._shown(super().connect())
-
-    def book(self) -> Book:
-        """Read the book."""
-        book = super().book()
-        return replace(book, account=self._shown(book.account))
-
-    def _shown(self, account: AccountSnapshot) -> AccountSnapshot:
-        return replace(
-            account, environment="paper", server=self.server or account.server,
-            login=self.venue_platform.login if self.server else account.login,
-        )  # fmt: skip
+class ShownAsPaper(AsPaper, SimCTraderPlatform):
+    """The cTrader adapter on the sandbox."""
 
 
 def open_ctrader(folder: Path, terms: PaperAccount) -> Any:

@@ -35,17 +35,28 @@ from toolkit.store.runs import trades_of
 from toolkit.strategy.spec import StrategySpec
 
 
-class ShownAsPaper(SimMT5Platform):
-    """The session shown as a paper account, so that a run may begin on it at the first stage."""
+class AsPaper:
+    """A session shown as a paper account, so that a run may begin on it at the first stage."""
+
+    server = ""  # shown instead of the platform's own, where the account's row has one; the login is then the venue's
+    venue_platform: SimulatedPlatform
 
     def connect(self) -> AccountSnapshot:
         """Connect."""
-        return replace(super().connect(), environment="paper")
+        return self._shown(super().connect())  # type: ignore[misc]
 
     def book(self) -> Book:
         """Read the book."""
-        book = super().book()
-        return replace(book, account=replace(book.account, environment="paper"))
+        book = super().book()  # type: ignore[misc]
+        return replace(book, account=self._shown(book.account))
+
+    def _shown(self, account: AccountSnapshot) -> AccountSnapshot:
+        named = {"server": self.server, "login": self.venue_platform.login} if self.server else {}
+        return replace(account, environment="paper", **named)
+
+
+class ShownAsPaper(AsPaper, SimMT5Platform):
+    """The MetaTrader 5 adapter on its double."""
 
 
 @dataclass(frozen=True)

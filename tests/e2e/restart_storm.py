@@ -1,6 +1,6 @@
 """Kill a replay hundreds of times while positions are open, fills are partial and orders are accepted late.
 
-    python tests/e2e/restart_storm.py --kills 300 [--seed N] [--bars 2000] [--managed] [--ctrader]
+    python tests/e2e/restart_storm.py --kills 300 [--seed N] [--bars 2000] [--managed] [--ctrader | --mt5]
 
 The paper venue follows a script of faults drawn from a seed: partial fills, answers that never arrive, acceptances that
 come later, requotes. Each replay is made twice under the same script, once unbroken and once killed (SIGKILL) at random
@@ -60,7 +60,9 @@ class Weather:
     seed: int
     number: int = 0
     lost: bool = False
-    ctrader: bool = False  # through the adapter and the sandbox, over TLS
+    over: str = (
+        ""  # "ctrader": through the adapter and the sandbox, over TLS; "mt5": through the adapter and its double
+    )
     managed: bool = False
 
     def strategy(self) -> Any:
@@ -96,11 +98,16 @@ def engine_of(home: Path, weather: Weather) -> Any:
 
     def opened(account: Any, its: Settings) -> Any:
         venue = open_paper_venue(account, its, faults=script(weather))
-        if not weather.ctrader:
+        if not weather.over:
             return venue
-        from tests.e2e.replay_ctrader import ShownAsPaper
+        if weather.over == "mt5":
+            from tests.e2e.replay_mt5 import ShownAsPaper as OverMetaTrader
 
-        shown = ShownAsPaper(venue, its.home, reply_seconds=0.5)
+            shown: Any = OverMetaTrader(venue, suffix=".r")
+        else:
+            from tests.e2e.replay_ctrader import ShownAsPaper as OverCTrader
+
+            shown = OverCTrader(venue, its.home, reply_seconds=0.5)
         shown.server = account.server
         return shown
 
@@ -241,7 +248,7 @@ def differences(expected: End, got: End) -> list[str]:
     return found
 
 
-def storm(folder: Path, kills: int, seed: int, rows: int, **how: bool) -> Storm:
+def storm(folder: Path, kills: int, seed: int, rows: int, **how: Any) -> Storm:
     """Replay under faults, unbroken and killed, until the kills are used up; ``how`` are fields of `Weather`."""
     import toolkit as tk
 
@@ -283,12 +290,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--bars", type=int, default=2_000)
     parser.add_argument("--lost", action="store_true", help="commands get lost as well; equality is not asked for")
-    parser.add_argument("--ctrader", action="store_true", help="through the cTrader adapter and its sandbox, over TLS")
+    over = parser.add_mutually_exclusive_group()
+    over.add_argument("--ctrader", action="store_const", dest="over", const="ctrader", default="",
+                      help="through the cTrader adapter and its sandbox, over TLS")  # fmt: skip
+    over.add_argument("--mt5", action="store_const", dest="over", const="mt5",
+                      help="through the MetaTrader 5 adapter and its double")  # fmt: skip
     parser.add_argument("--managed", action="store_true", help="strategies that look after orders and positions")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
     with tempfile.TemporaryDirectory(prefix="seatrial-storm-") as folder:
-        how = {"lost": given.lost, "ctrader": given.ctrader, "managed": given.managed}
+        how = {"lost": given.lost, "over": given.over, "managed": given.managed}
         s = storm(Path(folder), given.kills, seed, given.bars, **how)
     print(
         f"{s.kills} kills (seed {seed}) over {s.replays} replays in {s.seconds:.0f} s: {s.trades} trades, {s.partial} partial "

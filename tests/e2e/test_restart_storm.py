@@ -30,7 +30,7 @@ def test_restart_storm_of_a_managed_strategy_ends_as_the_unbroken_run(tmp_path: 
 @pytest.mark.timeout(600)
 def test_restart_storm_ctrader_ends_as_the_unbroken_run(tmp_path: Path) -> None:
     """The same through the adapter, whose server keeps no tag of a close."""
-    result = storm(tmp_path, kills=6, seed=42, rows=200, ctrader=True)
+    result = storm(tmp_path, kills=6, seed=42, rows=200, over="ctrader")
     assert result.wrong == []
     assert result.equal == result.replays
     assert result.kills == 6 and result.trades > 3

@@ -277,7 +277,9 @@ class Desk:
             symbol="EURUSD",
             direction=fields.pop("direction", Side.BUY),
             position_id=position_id,
-            metadata=RequestMetadata(live_run_id=fields.pop("live_run_id", self.live_run_id), reason="signal"),
+            metadata=RequestMetadata(
+                live_run_id=fields.pop("live_run_id", self.live_run_id), reason=fields.pop("reason", "signal")
+            ),
             **fields,
         )
         fingerprint = signal_fingerprint("v1", {"n": self.ordinal})

@@ -85,6 +85,24 @@ def test_a_death_between_answer_and_record_is_found_by_the_tag(desk, point):
     assert len(desk.platform.sent) == 1
 
 
+def test_the_reason_of_an_exit_that_is_found_again_is_its_intents(desk):
+    """A server knows only that a program closed the position; what the intent asked for says why."""
+    _, position = desk.opened()
+    intent = desk.exit(Action.CLOSE_POSITION, position, reason="reverse")
+
+    def closed_by_a_program(command):
+        desk.platform.close_out(command.position_id, command.lots, "signal", command.tag.text)
+        return UNKNOWN
+
+    desk.platform.script.append(closed_by_a_program)
+    assert desk.service.execute(intent.intent_id).state is IntentState.UNKNOWN
+    desk.service.reconcile()
+    with desk.read() as work:
+        trade = work.trade_of_position(desk.account_id, position)
+    assert (trade.status, trade.exit_reason) == ("closed", "reverse")
+    assert state_of(desk, intent).state is IntentState.FILLED
+
+
 def test_nobody_takes_over_while_the_lease_holds(desk):
     """A live owner is not robbed."""
     with pytest.raises(Killed):

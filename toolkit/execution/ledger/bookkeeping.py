@@ -20,6 +20,7 @@ from toolkit.execution.ledger.records import (
 from toolkit.execution.ledger.results import trade_result
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.ports import PlatformDeal
+from toolkit.execution.request import request_from_json
 from toolkit.market import Side
 
 _DECIMALS = frozenset({"lots", "price", "profit", "commission", "swap", "stop_loss", "take_profit"})
@@ -155,6 +156,7 @@ def book_deals(
             or (by_magic.get(deal.magic) if deal.magic else None)
             or by_order.get(deal.order_id)
         )
+        deal = _with_reason(deal, owner)
         event = PlatformEventRecord(
             account_id=account_id,
             kind="deal",
@@ -185,6 +187,14 @@ def book_deals(
             continue
         changes.append(_write_trade(work, trade, opener, position_id, known, totals, seen_at))
     return changes, foreign
+
+
+def _with_reason(deal: PlatformDeal, owner: IntentRecord | None) -> PlatformDeal:
+    """Return an exit's deal with the reason its intent gives: a server knows only that a program closed the position."""
+    if owner is None or owner.action.is_entry or deal.entry == "in" or deal.reason != "signal":
+        return deal
+    asked = request_from_json(owner.action.value, owner.payload_json).metadata.reason
+    return replace(deal, reason=asked or deal.reason)
 
 
 def _write_trade(

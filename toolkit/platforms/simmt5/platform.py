@@ -55,6 +55,10 @@ class SimMT5Platform(MetaTrader5Platform):
         """Return the moment up to which the clock must move for something to fall due."""
         return self.venue_platform.first_touch(until)
 
+    def has_received(self, tag_text: str) -> bool:
+        """Tell whether a command with this tag ever reached the venue; a real server cannot be asked that."""
+        return self.venue_platform.has_received(tag_text)
+
     def duplicate_orders(self) -> int:
         """Return how many accepted orders repeat the tag of an earlier one."""
         return self.venue_platform.duplicate_orders()
