@@ -36,6 +36,7 @@ READS = frozenset(
         "instrument",
         "quote",
         "closed_bars",
+        "ticks",
         "book",
         "history",
         "deals_of",

@@ -179,6 +179,10 @@ class RemotePlatform(ABC):
         """Return closed bars opened later than ``after``."""
         return cast(Bars, self._call("closed_bars", symbol, timeframe, after, limit))
 
+    def ticks(self, symbol: str, since: datetime, until: datetime) -> tuple[Quote, ...]:
+        """Return every change of bid or ask within the span, oldest first."""
+        return cast("tuple[Quote, ...]", self._call("ticks", symbol, since, until))
+
     def book(self) -> Book:
         """Return account, positions and working orders."""
         return cast(Book, self._call("book"))

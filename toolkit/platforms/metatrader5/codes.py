@@ -57,6 +57,7 @@ ORDER_STATES: Final = {
     9: "working",
 }
 
+COPY_TICKS_INFO = 1  # changes of bid or ask
 TIMEFRAMES: Final = {
     "M1": 1,
     "M5": 5,

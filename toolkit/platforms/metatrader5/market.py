@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.clock import to_ns
+from toolkit.clock import from_ns, to_ns
 from toolkit.errors import PlatformUnavailable, ReadFailed
-from toolkit.market import Bars, Side, Timeframe
+from toolkit.market import Bars, Quote, Side, Timeframe
 from toolkit.platforms.metatrader5 import codes, convert
 from toolkit.platforms.metatrader5.terminal import Terminal
 
@@ -50,6 +50,26 @@ class TerminalMarket(Terminal):
         if len(closed):
             self._last_closed[symbol, frame.value] = _values(closed[-1])
         return convert.bars(closed, facts, frame, self.server_time)
+
+    def ticks(self, symbol: str, since: datetime, until: datetime) -> tuple[Quote, ...]:
+        """Return every change of bid or ask within the span, both ends included, oldest first, as the terminal keeps them.
+
+        A terminal fetches old ticks from its server when it is first asked, and may come back with fewer until it has them.
+
+        Raises
+        ------
+        ReadFailed
+            When the terminal cannot be asked.
+        """
+        facts, time, name = self.instrument(symbol), self.server_time, self.server_name(symbol)
+        found = self._mt5.copy_ticks_range(name, time.wall(since), time.wall(until) + 1, codes.COPY_TICKS_INFO)
+        if found is None:
+            raise ReadFailed(f"ticks of {name} could not be read: {codes.words(self._mt5.last_error())}")
+        known = found[(found["bid"] > 0) & (found["ask"] > 0)]  # right after a symbol was selected one side is missing
+        moments = time.clock.first_utc(known["time_msc"].astype(np.int64) * 1_000_000)
+        inside = (moments >= to_ns(since)) & (moments <= to_ns(until))
+        rows = zip(known["bid"][inside].tolist(), known["ask"][inside].tolist(), moments[inside].tolist(), strict=True)
+        return tuple(Quote(convert.price(bid, facts), convert.price(ask, facts), from_ns(ns)) for bid, ask, ns in rows)
 
     def _note_revision(self, symbol: str, frame: Timeframe, rates: Any) -> None:
         kept = self._last_closed.get((symbol, frame.value))

@@ -150,12 +150,12 @@ class MarketCalls(TerminalSession):
         return rates
 
     def copy_ticks_from(self, symbol: str, date_from: datetime | float, count: int, flags: int) -> Any:
-        """Return ticks from a server time on; the double keeps only the last one."""
+        """Return ticks from a server time on: one at each open of recorded bars, and the last; no others are kept."""
         found = self._ticks(symbol)
         return None if found is None else found[found["time"] >= wall(date_from)][:count]
 
     def copy_ticks_range(self, symbol: str, date_from: datetime | float, date_to: datetime | float, flags: int) -> Any:
-        """Return ticks between two server times; the double keeps only the last one."""
+        """Return ticks between two server times: one at each open of recorded bars, and the last; no others are kept."""
         found = self._ticks(symbol)
         if found is None:
             return None
@@ -166,7 +166,18 @@ class MarketCalls(TerminalSession):
         if tick is None:
             return None
         row = (tick.time, tick.bid, tick.ask, tick.last, tick.volume, tick.time_msc, tick.flags, tick.volume_real)
-        return np.array([row] if tick.time else [], dtype=TICKS)
+        newest = np.array([row] if tick.time else [], dtype=TICKS)
+        replay = self.server.venue.prices.replays.get(self._known(symbol) or "")
+        if replay is None:
+            return newest
+        bars, n = replay.bars, replay.opened(self.server.venue.state.clock_ns)
+        opens = np.zeros(n, dtype=TICKS)
+        opens["time_msc"] = self.server.time.clock.from_utc(replay.open_ns[:n]) // 1_000_000
+        opens["time"] = opens["time_msc"] // 1_000
+        opens["flags"] = tick.flags
+        for side in ("bid", "ask"):
+            opens[side] = getattr(bars, f"{side}_open")[:n] / bars.instrument.scale
+        return np.concatenate([opens[opens["time_msc"] < tick.time_msc], newest])
 
     def market_book_add(self, symbol: str) -> bool:
         """Subscribe to depth of market, which this server does not have."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mt5_terminal import BUY, START, TAG, D, adapter, deal_request, venue
 
-from toolkit.clock import ManualClock, from_ns
-from toolkit.errors import UnknownSymbol
+from toolkit.clock import ManualClock, from_ns, to_ns
+from toolkit.errors import ReadFailed, UnknownSymbol
 from toolkit.execution.ports import OpenOrder, OrderType, Outcome
 from toolkit.market import Side, find_instrument, sample_bars
 from toolkit.platforms.metatrader5 import MetaTrader5Platform, convert
@@ -191,3 +191,27 @@ def test_mt5_now_is_this_machines_utc(sim: SimMT5) -> None:
     clock.advance(5)
     assert at.now() == START + timedelta(seconds=5)
     assert from_ns(0).tzinfo is UTC
+
+
+def test_mt5_ticks_are_in_utc_whole_and_within_the_span(tmp_path: Path) -> None:
+    """The server's wall milliseconds become UTC over a week with a clock change; a symbol that is gone is a failed read."""
+    bars = sample_bars("EURUSD", "H1")[:2_000]
+    server = SimulatedPlatform(tmp_path / "v.sqlite", PaperAccount("USD", 10_000), checks=STRICT)
+    at = SimMT5Platform(server, suffix=".r", clock="New York + 7")
+    at.load_replay("EURUSD", bars)
+    at.advance_clock_to(from_ns(int(bars.ts[1_900])))
+    at.connect()
+    change = int(bars.ts.searchsorted(to_ns(datetime(2017, 3, 12, tzinfo=UTC))))
+    first, last = change - 40, change + 40
+    found = at.ticks("EURUSD", from_ns(int(bars.ts[first])), from_ns(int(bars.ts[last])))
+    facts = bars.instrument
+    assert [q.ts for q in found] == [from_ns(ns) for ns in bars.ts[first : last + 1].tolist()]
+    assert [(facts.to_points(q.bid), facts.to_points(q.ask)) for q in found] == list(
+        zip(bars.bid_open[first : last + 1].tolist(), bars.ask_open[first : last + 1].tolist(), strict=True)
+    )
+    newest = at.ticks("EURUSD", from_ns(int(bars.ts[1_899])), at.now())
+    assert [q.ts for q in newest] == [from_ns(int(bars.ts[1_899])), from_ns(int(bars.ts[1_900]))]
+    at.terminal.copy_ticks_range = lambda *_: None  # type: ignore[method-assign]
+    with pytest.raises(ReadFailed, match="ticks of EURUSD"):
+        at.ticks("EURUSD", from_ns(int(bars.ts[first])), at.now())
+    at.close()
