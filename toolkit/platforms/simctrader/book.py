@@ -42,7 +42,7 @@ class VenueBook:
         self.money_digits = -int(platform.account.money(1).as_tuple().exponent)
         self._assets = [platform.account.currency]
         self.client_ids: dict[int, tuple[str, str]] = {}  # clientOrderId and comment, where they were not the same
-        self.closing: dict[int, ClientTag] = {}  # whose a close on its way is, by position; no message says it
+        self.whose: dict[str, ClientTag] = {}  # tags of exits on their way, which no message carries
 
     # --- symbols ---------------------------------------------------------------------------------------------------
 

@@ -157,8 +157,9 @@ class Orders:
         if message.volume > held:
             raise Refused("TRADING_BAD_VOLUME", f"at most {held}")
         lots = book.lots(position.symbol, message.volume)
-        whose = book.closing.pop(message.positionId, ClientTag("", 0))
-        reply = self._carry_out(ClosePosition(whose, str(message.positionId), lots))
+        reply = self._carry_out(
+            ClosePosition(self._whose(f"close {message.positionId}"), str(message.positionId), lots)
+        )
         if reply is None:
             return
         order = book.find_order(reply.order_id)
@@ -195,7 +196,7 @@ class Orders:
         if position is None:
             raise Refused("POSITION_NOT_FOUND")
         command = ModifyProtection(
-            ClientTag("", 0),
+            self._whose(f"levels {message.positionId}"),
             str(message.positionId),
             book.level(position.symbol, message.stopLoss),
             book.level(position.symbol, message.takeProfit),
@@ -208,7 +209,7 @@ class Orders:
 
     def _cancel(self, message: pb.ProtoOACancelOrderReq) -> Iterable[Message]:
         book = self._book
-        reply = self._carry_out(CancelOrder(ClientTag("", 0), str(message.orderId)))
+        reply = self._carry_out(CancelOrder(self._whose(f"cancel {message.orderId}"), str(message.orderId)))
         if reply is None:
             return
         event = pb.ProtoOAExecutionEvent(ctidTraderAccountId=book.account_id, executionType=codes.CANCELLED)
@@ -216,6 +217,10 @@ class Orders:
         if order is not None:
             event.order.CopyFrom(book.order(order))
         yield event
+
+    def _whose(self, about: str) -> ClientTag:
+        """Return the tag of an exit where the sandbox's owner has said it (`Sandbox.know`), none otherwise."""
+        return self._book.whose.pop(about, ClientTag("", 0))
 
     def _carry_out(self, command: PlatformCommand, already: tuple[str, ...] = ()) -> Reply | None:
         """Let the venue act; None when its answer is lost on the way."""

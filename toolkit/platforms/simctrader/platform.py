@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from toolkit.clock import SYSTEM
-from toolkit.execution.ports import ClosePosition, OrderResult, PlatformCommand
+from toolkit.execution.ports import OrderResult, PlatformCommand
 from toolkit.market import Bars, Quote
 from toolkit.platforms.ctrader.access.tokens import Credentials
 from toolkit.platforms.ctrader.messages import pb
@@ -116,9 +116,8 @@ class SimCTraderPlatform(CTraderPlatform):
         return super().quote(symbol)
 
     def send(self, command: PlatformCommand) -> OrderResult:
-        """Carry out one command, once; the venue's journal learns whose a close is."""
-        if isinstance(command, ClosePosition):
-            self.sandbox.know_close(command.position_id, command.tag)
+        """Carry out one command, once; the venue's journal learns whose an exit is."""
+        self.sandbox.know(command)
         return super().send(command)
 
     def first_touch(self, until: datetime) -> datetime | None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from toolkit.errors import PlatformError
-from toolkit.execution.ports import ClientTag
+from toolkit.execution.ports import CancelOrder, ClientTag, ClosePosition, OpenOrder, PlatformCommand
 from toolkit.platforms.ctrader.line.frames import decode, encode, read_body
 from toolkit.platforms.simctrader import certificate
 from toolkit.platforms.simctrader.book import VenueBook
@@ -133,14 +133,21 @@ class Sandbox:
         for message, mark in said:
             writer.write(encode(message, mark))
 
-    def know_close(self, position_id: str, tag: ClientTag) -> None:
-        """Let the venue's journal say whose the next close of a position is. No client is ever told.
+    def know(self, command: PlatformCommand) -> None:
+        """Let the venue's journal say whose the next close, change of levels or cancel is. No client is ever told.
 
-        A process can then be sure that a close of a dead one never arrived (`SimCTraderPlatform.has_received`); of a real
+        A process can then be sure that an exit of a dead one never arrived (`SimCTraderPlatform.has_received`); of a real
         server nobody can.
         """
+        if isinstance(command, OpenOrder):
+            return  # an entry carries its tag
+        about = (
+            f"cancel {command.order_id}"
+            if isinstance(command, CancelOrder)
+            else f"{'close' if isinstance(command, ClosePosition) else 'levels'} {command.position_id}"
+        )
         with self.platform.guard:
-            self._book.closing[int(position_id)] = ClientTag(tag.text, 0)
+            self._book.whose[about] = ClientTag(command.tag.text, 0)
 
     def publish(self) -> None:
         """Send what is new to every connection; call it after the venue's clock or quotes moved."""
