@@ -29,6 +29,10 @@ class Settings(BaseSettings):
         SQLAlchemy URL. Empty means SQLite in ``home``.
     gateway
         Seeds the gateway of a newly registered account; afterwards the account's row decides.
+    kafka_bootstrap, kafka_security, kafka_sasl_mechanism, kafka_username, kafka_password, kafka_ca
+        Where Kafka is and how to log in; ``kafka_ca`` is the file of the authority that its certificates come from.
+    schema_registry_url
+        Confluent's schema registry API, with user and password inside; ``mock://NAME`` keeps one in the process.
     lease_seconds
         How long a worker owns an account without renewing.
     max_quote_age_seconds
@@ -63,6 +67,12 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     rabbitmq_url: SecretStr = SecretStr("amqp://127.0.0.1:5672/")
     kafka_bootstrap: str = ""
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca: str = ""
+    schema_registry_url: SecretStr = SecretStr("")
     signing_key: SecretStr = SecretStr("")
     lease_seconds: float = Field(default=30.0, gt=0)
     max_quote_age_seconds: float = Field(default=10.0, gt=0)

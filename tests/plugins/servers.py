@@ -116,6 +116,73 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
+def _noida_program() -> str | None:
+    try:
+        import noida_db
+    except ImportError:
+        return None
+    found = Path(noida_db.__file__).with_name("noida-db.exe" if os.name == "nt" else "noida-db")
+    return str(found) if found.exists() else None
+
+
+class KafkaServer:
+    """noida-db as an independent Kafka broker: a child that can be killed and started again on the same port and data."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._command = [program, "start", "--data-dir", str(folder), "--only", "kafka", "--kafka-port"]
+        self.port = free_port()
+        self.url = f"127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the broker and wait until it accepts connections."""
+        Path(self._command[0]).chmod(0o755)
+        self.process = subprocess.Popen(
+            [*self._command, str(self.port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._accepts, "noida-db accepts connections")
+
+    def _accepts(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+
+    def kill(self) -> None:
+        """Kill -9: messages survive, offsets committed in the last seconds may not."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """One real Kafka broker for the session; a test that kills it starts it again."""
+    program = _noida_program()
+    if program is None:
+        missing("noida-db")
+    server = KafkaServer(program, tmp_path_factory.mktemp("kafka"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def make_topics(bootstrap: str, partitions: int = 6) -> None:
+    """Make our topics on a broker of the tests, if it has none yet."""
+    from toolkit.gateways.kafka.link import KafkaLink
+    from toolkit.gateways.kafka.topics import create_topics, plan
+    from toolkit.settings import Settings
+
+    settings = Settings(_env_file=None, kafka_bootstrap=bootstrap)  # type: ignore[call-arg]
+    create_topics(KafkaLink(settings).admin(), plan(partitions, 1))
+
+
+@pytest.fixture
+def kafka_url(kafka_server: KafkaServer) -> str:
+    """Bootstrap address of the session's Kafka, with our topics; use accounts of your own."""
+    make_topics(kafka_server.url)
+    return kafka_server.url
+
+
 class RabbitServer:
     """A RabbitMQ node child with a node name, ports and directories of its own."""
 

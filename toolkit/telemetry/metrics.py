@@ -17,6 +17,9 @@ _COUNTERS = {
     "bars_total": ("Closed bars stepped by live runs", ("timeframe",)),
     "pointers_published_total": ("Pointers that a message broker has confirmed", ("gateway",)),
     "pointers_republished_total": ("Pointers sent again because the broker may have lost them", ("gateway",)),
+    "results_published_total": ("Results that Kafka has confirmed", ()),
+    "pointers_left_total": ("Pointers passed over because another worker or gateway has their account", ("why",)),
+    "rebalances_total": ("Changes of this worker's partitions, by kind: assigned, revoked, lost", ("kind",)),
     "publish_failures_total": ("Pointers that the message broker did not take; they stay in the outbox", ("gateway",)),
     "messages_total": ("Messages that a worker has worked on", ("actor", "outcome")),
     "messages_refused_total": ("Messages that were not ours: forged, stale, foreign, oversized ...", ("why",)),
@@ -33,6 +36,7 @@ _GAUGES = {
     "oldest_heartbeat_seconds": ("Seconds since the most silent RUNNING run last stepped", ()),
     "late_fills": ("Fills adopted after we had given them up, as recorded", ()),
     "foreign_positions": ("Positions at the platforms of this worker that are not ours", ()),
+    "consumer_lag": ("Messages of this worker's partitions that it has not finished", ("partition",)),
     "accounts_held": ("Accounts that this worker serves now", ()),
 }
 _HISTOGRAMS = {
