@@ -13,7 +13,7 @@ from workers.process import serve
 def main() -> None:
     """Read the arguments and serve until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    parser.add_argument("--gateway", required=True, choices=["redis", "rabbitmq"])
+    parser.add_argument("--gateway", required=True, choices=["redis", "rabbitmq", "kafka"])
     parser.add_argument("--account", action="append", default=[], help="name or id; all of the gateway when left out")
     options = parser.parse_args()
     forbid_core_dumps()

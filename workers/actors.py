@@ -104,8 +104,18 @@ class AccountActors:
             if not self._roster.knows(pointer.account_id):
                 raise EnvelopeRefused("foreign", f"account {pointer.account_id} is not served by this worker")
         except EnvelopeRefused as error:
-            self._audit_refusal(error)
+            self.refuse(error)
             raise
+        self.carry_out(pointer)
+
+    def carry_out(self, pointer: Pointer) -> None:
+        """Carry out the intent of a pointer that was checked, and wake its run.
+
+        Raises
+        ------
+        EnvelopeRefused
+            When there is no such intent of the account; audited already.
+        """
         with structlog.contextvars.bound_contextvars(intent_id=str(pointer.intent_id)):
             run_id = self._execute(pointer)
         if run_id is not None:
@@ -166,11 +176,11 @@ class AccountActors:
                     intent = service.execute(pointer.intent_id)
             except NotFound as error:
                 refused = EnvelopeRefused("unknown_intent", str(error))
-                self._audit_refusal(refused)
+                self.refuse(refused)
                 raise refused from error
             except WrongAccount as error:
                 refused = EnvelopeRefused("foreign", str(error))
-                self._audit_refusal(refused)
+                self.refuse(refused)
                 raise refused from error
             except ToolkitError as error:
                 if not (error.retryable or isinstance(error, LeaseLost | LostRace)):
@@ -247,7 +257,8 @@ class AccountActors:
         if run is not None and run.status in ("RUNNING", "STOPPING") and run.host == "workers":
             self._agenda.wake(run)
 
-    def _audit_refusal(self, error: EnvelopeRefused) -> None:
+    def refuse(self, error: EnvelopeRefused) -> None:
+        """Audit a message that is not ours, and count it."""
         with self._engine.work(self._engine.service) as work:
             audit.append(
                 work.connection, self._engine.now(), self._engine.service, "message.refused", error.why, str(error)

@@ -1,4 +1,4 @@
-"""One worker process: an engine with bus gateways, one Dramatiq worker, the scheduler and the relay."""
+"""One worker process: an engine with bus gateways, what carries its messages, the scheduler and the relay."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ import signal
 import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 from uuid import UUID
 
-from dramatiq.errors import BrokerError
-from pika.exceptions import AMQPError
-from redis.exceptions import RedisError
-
 from toolkit.bootstrap import build, drift_model
-from toolkit.clock import SYSTEM
-from toolkit.errors import BadInput, must_be
 from toolkit.execution.ports import ExecutionGateway
 from toolkit.execution.principal import Principal
-from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewayRMQ
-from toolkit.gateways.message_brokers import intent_queue, live_queue
 from toolkit.live.engine import Engine
 from toolkit.live.watch.watchdog import Watchdog, WatchThread
 from toolkit.settings import Settings
@@ -26,18 +19,15 @@ from toolkit.store.intents import SqlIntentStore
 from toolkit.store.people.accounts import AccountRecord
 from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
+from workers.carriage import open_carriage
 from workers.consuming import AccountWorker
-from workers.message_broker import open_message_broker, signing_ring
+from workers.message_broker import signing_ring
 from workers.middleware import MessageMetrics
 from workers.page import WorkerPage
 from workers.roster import Roster
 from workers.scheduler import Scheduler
 
 _LOG = get_logger("worker")
-_GATEWAYS: dict[str, type[ExecutionGatewayRedis] | type[ExecutionGatewayRMQ]] = {
-    "redis": ExecutionGatewayRedis,
-    "rabbitmq": ExecutionGatewayRMQ,
-}
 SHUTDOWN_MS = 30_000
 THREADS_PER_ACCOUNT = 2  # one executes, one advances
 
@@ -55,38 +45,37 @@ class WorkerProcess:
     names
         Accounts to serve, by name or id; empty: every account whose row names ``gateway``.
     gateway
-        ``redis`` or ``rabbitmq``.
+        ``redis``, ``rabbitmq`` or ``kafka``.
     """
 
     def __init__(self, settings: Settings, names: Sequence[str], gateway: str) -> None:
-        if gateway not in _GATEWAYS:
-            raise BadInput(
-                must_be("gateway of a worker", "redis or rabbitmq", gateway, "a local gateway needs no worker")
-            )
         ring = signing_ring(settings)
         counting = MessageMetrics()
-        self.broker = open_message_broker(gateway, settings, counting)
-        kind = _GATEWAYS[gateway]
+        self.carriage = open_carriage(gateway, settings, names, ring, counting)
+        self.broker: Any = self.carriage.broker
 
-        def make(account: AccountRecord, store: SqlIntentStore, principal: Principal) -> ExecutionGateway:
-            return kind(self.broker, ring, store, principal, SYSTEM, self.engine.metrics.count)
+        def make(_account: AccountRecord, store: SqlIntentStore, principal: Principal) -> ExecutionGateway:
+            return self.carriage.gateway(self.engine, store, principal)
 
         self.engine: Engine = build(settings, make_gateways={gateway: make})
         counting.metrics = self.engine.metrics
-        self.roster = Roster(self.engine, gateway, names, self._join, self._leave)
+        self.roster = Roster(self.engine, gateway, names, self._join, self._leave, self.carriage.wants)
         self.roster.must_serve_something()
-        relay = kind(self.broker, ring, self.engine.store, self.engine.service, SYSTEM, self.engine.metrics.count)
+        relay = self.carriage.gateway(self.engine, self.engine.store, self.engine.service)
         self.scheduler = Scheduler(self.engine, self.broker, relay, self.roster, settings.quote_interval_seconds)
-        AccountActors(self.engine, ring, self.roster, self.scheduler).bind(self.broker)
+        actors = AccountActors(self.engine, ring, self.roster, self.scheduler)
+        actors.bind(self.broker)
+        self.carriage.bind(self.engine, self.roster, actors)
         self.worker = AccountWorker(self.broker, THREADS_PER_ACCOUNT)
         self.page: WorkerPage | None = None
         if settings.metrics_port:
-            self.page = WorkerPage(self.engine, self.scheduler.stuck, self._broker_trouble)
+            self.page = WorkerPage(self.engine, self.scheduler.stuck, self.carriage.trouble)
         self._watch: WatchThread | None = None
 
     def start(self) -> None:
         """Begin to consume, to schedule, to relay and to answer."""
         self.worker.start()
+        self.carriage.start()
         self.roster.refresh()
         self.scheduler.start()
         if self.page is not None:
@@ -102,8 +91,10 @@ class WorkerProcess:
             self._watch.stop()
         self.scheduler.stop()
         self.roster.close()
+        self.carriage.stop()
+        self.roster.close()  # Kafka's partitions went with their accounts just now
         self.worker.stop(timeout=SHUTDOWN_MS)
-        self.broker.close()
+        self.carriage.close()
         self.engine.close()
         _LOG.info("worker_stopped")
 
@@ -111,20 +102,11 @@ class WorkerProcess:
         held = len(self.roster.serving())
         self.engine.metrics.gauge("accounts_held", held)
         self.worker.grow(THREADS_PER_ACCOUNT * held)
-        self.worker.attach(intent_queue(account_id))
-        self.worker.attach(live_queue(account_id))
+        self.carriage.join(account_id, self.worker)
 
     def _leave(self, account_id: UUID) -> None:
         self.engine.metrics.gauge("accounts_held", len(self.roster.serving()))
-        self.worker.detach(intent_queue(account_id))
-        self.worker.detach(live_queue(account_id))
-
-    def _broker_trouble(self) -> str:
-        try:
-            self.broker.ping()
-        except (BrokerError, RedisError, AMQPError, OSError) as error:
-            return type(error).__name__
-        return ""
+        self.carriage.leave(account_id, self.worker)
 
 
 def serve(settings: Settings, names: Sequence[str], gateway: str) -> None:

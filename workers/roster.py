@@ -33,6 +33,8 @@ class Roster:
         Accounts by name or id; empty: every account whose row names the gateway, also later ones.
     on_join, on_leave
         Called for each account that begins and that ceases to be served.
+    wants
+        Whether an account's messages come to this worker; asked at every look.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Roster:
         names: Sequence[str],
         on_join: Callable[[UUID], None],
         on_leave: Callable[[UUID], None],
+        wants: Callable[[UUID], bool] = lambda _account: True,
     ) -> None:
         self._engine = engine
         self._gateway = gateway
         self._names = tuple(names)
         self._on_join = on_join
         self._on_leave = on_leave
+        self._wants = wants
         self._locks: dict[UUID, threading.Lock] = {}
         self._serving: dict[UUID, Desk] = {}
         self._moving: dict[UUID, threading.Thread] = {}  # being taken or given up
@@ -76,6 +80,10 @@ class Roster:
                 self._let_go(account)
         for account in wanted:
             self._ask_for(account)
+
+    def named(self) -> list[UUID]:
+        """Return the accounts that the worker was told, or all that it was granted, whatever their gateway."""
+        return [account.account_id for account in self._named()]
 
     def must_serve_something(self) -> None:
         """Refuse a worker that was told to serve an account of another gateway.
@@ -169,7 +177,8 @@ class Roster:
                 self._moving.pop(account, None)
 
     def _wanted(self) -> list[AccountRecord]:
-        return [account for account in self._named() if account.gateway == self._gateway]
+        named = [account for account in self._named() if account.gateway == self._gateway]
+        return [account for account in named if self._wants(account.account_id)]
 
     def _named(self) -> list[AccountRecord]:
         with self._engine.work(self._engine.service, write=False) as work:

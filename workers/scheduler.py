@@ -18,8 +18,8 @@ from pika.exceptions import AMQPError
 from redis.exceptions import RedisError
 
 from toolkit.errors import PlatformError, StoreError
-from toolkit.gateways.dramatiq_bus import ExecutionGatewayRedis, ExecutionGatewayRMQ
 from toolkit.gateways.message_brokers import live_queue
+from toolkit.gateways.outbox_relay import OutboxRelay
 from toolkit.live.engine import Engine
 from toolkit.store.runs import RunRecord, Runs
 from toolkit.telemetry.logging import get_logger
@@ -56,7 +56,7 @@ class Scheduler:
         self,
         engine: Engine,
         broker: dramatiq.Broker,
-        gateway: ExecutionGatewayRedis | ExecutionGatewayRMQ,
+        gateway: OutboxRelay,
         roster: Roster,
         poll_seconds: float,
     ) -> None:

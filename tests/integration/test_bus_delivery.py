@@ -13,7 +13,7 @@ import dramatiq
 import pytest
 
 from tests.plugins.live_support import EmaCross, Sea
-from tests.plugins.servers import wait_until
+from tests.plugins.servers import bus_settings, send_pointer, wait_until
 from toolkit.bootstrap import build
 from toolkit.clock import SYSTEM, now
 from toolkit.errors import GatewayError, NotFound
@@ -37,7 +37,7 @@ NEW = "k2:fedcba9876543210fedcba9876543210"
 MESSAGES = int(os.environ.get("SEATRIAL_ORDER_MESSAGES", "3000"))  # the full figure is 100000
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=["redis", "rabbitmq", "kafka"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each message broker."""
     return str(request.param)
@@ -50,7 +50,7 @@ def url(kind: str, request: pytest.FixtureRequest) -> str:
 
 
 def settings_with(kind: str, url: str, home: Path, keys: str) -> Settings:
-    named: dict[str, Any] = {"home": home, "gateway": kind, f"{kind}_url": url, "signing_key": keys}
+    named: dict[str, Any] = {"home": home, "gateway": kind, "signing_key": keys} | bus_settings(kind, url)
     return Settings(_env_file=None, quote_interval_seconds=0.2, **named)  # type: ignore[call-arg]
 
 
@@ -79,6 +79,7 @@ def refusals(sea: Sea) -> list[str]:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"], indirect=True)
 def test_messages_of_four_accounts_keep_their_order_each(kind: str, url: str) -> None:
     """However many, the messages of an account arrive once each and in order, with a thread for each account."""
     broker: DeadLetterBroker = make_message_broker(kind, redis_url=url, rabbitmq_url=url)
@@ -108,6 +109,7 @@ def test_messages_of_four_accounts_keep_their_order_each(kind: str, url: str) ->
         broker.close()
 
 
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"], indirect=True)
 def test_poison_ends_as_a_dead_letter_and_in_the_database_and_the_queue_goes_on(
     kind: str, url: str, tmp_path: Path, workers: list[WorkerProcess], some_bars: Bars
 ) -> None:
@@ -155,11 +157,7 @@ def test_a_signing_key_is_rotated_while_workers_run(
 
         def send(keys: str, intent: Any) -> None:
             sealed = seal(Pointer(intent, account.account_id, "x" * 64, now()), KeyRing.parse(keys))
-            broker = workers[-1].broker
-            queue = intent_queue(account.account_id)
-            broker.enqueue(
-                dramatiq.Message(queue_name=queue, actor_name=EXECUTE_ACTOR, args=(sealed,), kwargs={}, options={})
-            )
+            send_pointer(workers[-1], kind, account.account_id, sealed)
 
         def answered(keys: str) -> str:
             before = refusals(sea)

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dramatiq
 import pytest
 
 import toolkit as tk
 from tests.plugins.live_support import Donchian, EmaCross, RsiReversal, Sea
+from tests.plugins.servers import bus_settings, send_pointer, wait_until
 from toolkit.bootstrap import build, venue_path
 from toolkit.clock import now
 from toolkit.errors import BadInput, RunError
-from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import KeyRing, Pointer, seal
-from toolkit.gateways.message_brokers import intent_queue
 from toolkit.live.advance import advance
 from toolkit.live.cutover import set_gateway
+from toolkit.live.outside.dead_letters import list_dead_letters
 from toolkit.market import Bars
 from toolkit.platforms.simulated import SimulatedPlatform
 from toolkit.research.comparison import normalise_all
@@ -33,7 +32,7 @@ DEADLINE = 120.0
 KEY = "k1:0123456789abcdef0123456789abcdef"
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=["redis", "rabbitmq", "kafka"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each message broker."""
     return str(request.param)
@@ -43,7 +42,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def settings(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings of a host whose accounts trade through the message broker."""
     url = request.getfixturevalue(f"{kind}_url")
-    named: dict[str, Any] = {"home": tmp_path / "home", "gateway": kind, f"{kind}_url": url, "signing_key": KEY}
+    named: dict[str, Any] = {"home": tmp_path / "home", "gateway": kind, "signing_key": KEY} | bus_settings(kind, url)
     return Settings(_env_file=None, quote_interval_seconds=0.2, **named)  # type: ignore[call-arg]
 
 
@@ -121,7 +120,7 @@ def test_runs_of_several_accounts_and_one_shared_account_equal_their_backtests(
 
 @pytest.mark.parametrize("why", ["forged", "foreign", "unknown_intent"])
 def test_a_message_that_is_not_ours_is_a_dead_letter_and_audited(
-    why: str, bus_sea: Sea, start_worker: Callable[..., WorkerProcess]
+    why: str, bus_sea: Sea, start_worker: Callable[..., WorkerProcess], kind: str
 ) -> None:
     """A forged, foreign or invented pointer is refused, audited and kept for an operator; nothing is executed."""
     account = bus_sea.account()
@@ -131,14 +130,12 @@ def test_a_message_that_is_not_ours_is_a_dead_letter_and_audited(
     ring = KeyRing.parse(KEY if why != "forged" else "k1:another secret of 32 bytes long")
     target = uuid4() if why == "foreign" else account.account_id
     sealed = seal(Pointer(uuid4(), target, "x" * 64, now()), ring)
-    queue = intent_queue(account.account_id)
-    worker.broker.enqueue(
-        dramatiq.Message(queue_name=queue, actor_name=EXECUTE_ACTOR, args=(sealed,), kwargs={}, options={})
-    )
-    deadline = time.monotonic() + 20
-    while not worker.broker.dead_letters(queue) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(worker.broker.dead_letters(queue)) == 1
+    wait_until(lambda: len(worker.roster.serving()) == 1, "the worker serves the account")
+    send_pointer(worker, kind, account.account_id, sealed)
+    engine = bus_sea.engine
+    wait_until(lambda: bool(list_dead_letters(engine, engine.principal, account.account_id)), "a dead letter")
+    (letter,) = list_dead_letters(engine, engine.principal, account.account_id)
+    assert not letter.replayable
     with bus_sea.engine.work(write=False) as work:
         found = work.connection.exec_driver_sql("SELECT subject FROM audit WHERE action = 'message.refused'").fetchall()
         assert [row[0] for row in found] == [why]

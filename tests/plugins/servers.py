@@ -5,6 +5,7 @@ A missing program skips the test with the reason, unless SEATRIAL_REQUIRE_SERVIC
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 
@@ -126,12 +128,15 @@ def _noida_program() -> str | None:
 
 
 class KafkaServer:
-    """noida-db as an independent Kafka broker: a child that can be killed and started again on the same port and data."""
+    """noida-db as an independent Kafka broker: a child that can be killed and started again, with its data."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self._command = [program, "start", "--data-dir", str(folder), "--only", "kafka", "--kafka-port"]
+        from long_poll import LongPoll
+
         self.port = free_port()
-        self.url = f"127.0.0.1:{self.port}"
+        self._door = LongPoll(self.port)
+        self.url = f"127.0.0.1:{self._door.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -145,6 +150,11 @@ class KafkaServer:
     def _accepts(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
+
+    def close(self) -> None:
+        """End the broker and its door."""
+        self.kill()
+        self._door.close()
 
     def kill(self) -> None:
         """Kill -9: messages survive, offsets committed in the last seconds may not."""
@@ -163,7 +173,7 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
     server = KafkaServer(program, tmp_path_factory.mktemp("kafka"))
     server.start()
     yield server
-    server.kill()
+    server.close()
 
 
 def make_topics(bootstrap: str, partitions: int = 6) -> None:
@@ -181,6 +191,43 @@ def kafka_url(kafka_server: KafkaServer) -> str:
     """Bootstrap address of the session's Kafka, with our topics; use accounts of your own."""
     make_topics(kafka_server.url)
     return kafka_server.url
+
+
+def bus_settings(kind: str, url: str) -> dict[str, str]:
+    """Settings that lead to a server of the tests, by their names without the prefix."""
+    if kind == "kafka":
+        return {"kafka_bootstrap": url, "schema_registry_url": "mock://tests"}
+    return {f"{kind}_url": url}
+
+
+def send_pointer(worker: Any, kind: str, account_id: UUID, sealed: str) -> None:
+    """Put a sealed pointer, or anything else, before a worker, as somebody who can write to the message broker could."""
+    if kind != "kafka":
+        import dramatiq
+
+        from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
+        from toolkit.gateways.message_brokers import intent_queue
+
+        queue = intent_queue(account_id)
+        worker.broker.declare_queue(queue)
+        worker.broker.enqueue(
+            dramatiq.Message(queue_name=queue, actor_name=EXECUTE_ACTOR, args=(sealed,), kwargs={}, options={})
+        )
+        return
+    send_kafka_pointer(worker.carriage._link, worker.carriage._codec, account_id, sealed)
+
+
+def send_kafka_pointer(link: Any, codec: Any, account_id: UUID, sealed: str) -> None:
+    """Produce a sealed pointer in Avro; what is no pointer goes as it is."""
+    from toolkit.gateways.kafka.link import Outgoing
+    from toolkit.gateways.kafka.topics import INTENTS
+
+    try:
+        value = codec.encode("pointer", json.loads(sealed))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        value = sealed.encode()
+    taken, why = link.send([Outgoing(INTENTS, str(account_id).encode(), value)])
+    assert (taken, why) == (1, "")
 
 
 class RabbitServer:

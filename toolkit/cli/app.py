@@ -9,7 +9,7 @@ import typer
 from toolkit import __version__
 from toolkit.cli.admin import accounts, guards, users
 from toolkit.cli.demo import command as demo
-from toolkit.cli.operation import bus, intents, service, upkeep
+from toolkit.cli.operation import bus, intents, kafka, service, upkeep
 from toolkit.cli.platforms import ctrader, metatrader5
 from toolkit.cli.trading import review, runs, versions
 
@@ -66,3 +66,4 @@ app.add_typer(upkeep.db_app, name="db")
 app.add_typer(bus.gateway_app, name="gateway")
 app.add_typer(bus.dlq_app, name="dlq")
 app.add_typer(intents.app, name="intents")
+app.add_typer(kafka.kafka_app, name="kafka")

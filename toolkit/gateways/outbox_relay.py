@@ -24,7 +24,7 @@ _LONGEST_WAIT = timedelta(seconds=30)
 _BATCH = 100
 
 
-def not_counted(_name: str, **_labels: str) -> None:
+def not_counted(_name: str, _amount: float = 1, **_labels: str) -> None:
     """Count nothing."""
 
 

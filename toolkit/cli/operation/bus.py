@@ -27,7 +27,7 @@ Message = Annotated[str, typer.Argument(help="From `seatrial dlq list`.")]
 
 def worker(
     home: Home = None,
-    gateway: Annotated[str, typer.Option(help="redis or rabbitmq; SEATRIAL_GATEWAY when left out.")] = "",
+    gateway: Annotated[str, typer.Option(help="redis, rabbitmq or kafka; SEATRIAL_GATEWAY when left out.")] = "",
     accounts: Annotated[str, typer.Option(help="Names, separated by commas; all of the gateway when left out.")] = "",
     metrics_port: Annotated[int, typer.Option(help="Answer /metrics, /healthz and /readyz on this port.")] = 0,
 ) -> None:
@@ -38,10 +38,12 @@ def worker(
         raise MissingPackage("a worker needs Dramatiq: pip install 'seatrial[worker]'")
     settings = settings_for(home)
     kind = gateway or settings.gateway
-    if kind not in ("redis", "rabbitmq"):
+    if kind not in ("redis", "rabbitmq", "kafka"):
         raise BadInput(
-            must_be("gateway of a worker", "redis or rabbitmq", kind, "pass --gateway, or set SEATRIAL_GATEWAY")
+            must_be("gateway of a worker", "redis, rabbitmq or kafka", kind, "pass --gateway, or set SEATRIAL_GATEWAY")
         )
+    if kind == "kafka" and util.find_spec("confluent_kafka") is None:
+        raise MissingPackage("Kafka needs its client: pip install 'seatrial[worker,kafka]'")
     named = [part for name in accounts.split(",") if name.strip() for part in ("--account", name.strip())]
     environment = {**os.environ, "SEATRIAL_HOME": str(settings.home)}
     if metrics_port:
@@ -52,7 +54,7 @@ def worker(
 @gateway_app.command("set")
 def gateway_set(
     name: Name,
-    gateway: Annotated[str, typer.Argument(help="local, redis or rabbitmq.")],
+    gateway: Annotated[str, typer.Argument(help="local, redis, rabbitmq or kafka.")],
     home: Home = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for intents that are being sent.")] = 30.0,
 ) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
-from toolkit.clock import from_ns
 from toolkit.errors import GatewayError
 from toolkit.gateways.envelope import EnvelopeRefused
 from toolkit.gateways.kafka.link import KafkaLink, Outgoing
-from toolkit.gateways.kafka.registry import Codec
+from toolkit.gateways.kafka.registry import Codec, open_codec
 from toolkit.gateways.kafka.topics import DEAD_LETTERS
+from toolkit.settings import Settings
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -30,7 +29,7 @@ class KafkaLetter:
         self.message_id = message_id
         self.account = headers.get("account", "")
         self.actor_name = headers.get("why", "")
-        self.sent_at: datetime = from_ns(max(0, int(message.timestamp()[1])) * 1_000_000)
+        self.message_timestamp = max(0, int(message.timestamp()[1]))
         self.args: tuple[str, ...] = (_readable(message.value(), codec),)
         self.kwargs: dict[str, Any] = {"from": headers.get("from", ""), "detail": headers.get("detail", "")}
 
@@ -90,6 +89,35 @@ class KafkaDeadLetters:
         return list(read_topic(self._link, DEAD_LETTERS, seconds=_READ_SECONDS))
 
 
+class AccountDeadLetters:
+    """The letters of one account, asked for as of any other message broker."""
+
+    def __init__(self, letters: KafkaDeadLetters, account_id: UUID) -> None:
+        self._letters = letters
+        self._account_id = account_id
+
+    def dead_letters(self, _topic: str) -> list[KafkaLetter]:
+        """Return the account's letters, oldest first."""
+        return self._letters.of_account(self._account_id)
+
+    def drop_dead_letter(self, _topic: str, message_id: str) -> bool:
+        """Remove one letter by its id; return whether it was there."""
+        there = any(letter.message_id == message_id for letter in self._letters.of_account(self._account_id))
+        if there:
+            self._letters.drop(message_id)
+        return there
+
+    def close(self) -> None:
+        """Close the way to Kafka."""
+        self._letters.close()
+
+
+def open_dead_letters(settings: Settings, account_id: UUID) -> AccountDeadLetters:
+    """Return the dead letters of an account, with a way to Kafka of their own."""
+    codec = open_codec(settings.schema_registry_url.get_secret_value(), settings.kafka_ca)
+    return AccountDeadLetters(KafkaDeadLetters(KafkaLink(settings), codec), account_id)
+
+
 def _readable(value: bytes | None, codec: Codec) -> str:
     """Return the body as JSON where it is one of ours, else its bytes as hex."""
     try:
@@ -98,4 +126,4 @@ def _readable(value: bytes | None, codec: Codec) -> str:
         return (value or b"").hex()
 
 
-__all__ = ["KafkaDeadLetters", "KafkaLetter"]
+__all__ = ["AccountDeadLetters", "KafkaDeadLetters", "KafkaLetter", "open_dead_letters"]

@@ -26,6 +26,7 @@ from toolkit.store.people.accounts import Accounts
 if TYPE_CHECKING:
     from dramatiq import Message
 
+    from toolkit.gateways.kafka.dead_letters import AccountDeadLetters, KafkaLetter
     from toolkit.gateways.message_brokers import DeadLetterBroker
 
 _SHOWN = 4_000
@@ -136,14 +137,24 @@ def _remove(engine: Engine, principal: Principal, account_id: UUID, letter: Dead
 @contextmanager
 def _broker_of(
     engine: Engine, principal: Principal, account_id: UUID
-) -> Iterator[tuple[DeadLetterBroker, tuple[str, ...]]]:
-    from toolkit.gateways.message_brokers import intent_queue, live_queue, make_message_broker
-
+) -> Iterator[tuple[DeadLetterBroker | AccountDeadLetters, tuple[str, ...]]]:
     with engine.work(principal, write=False) as work:
         account = Accounts(work.connection, principal).get(account_id)
         if not SqlTransaction(work).may_act(account_id, principal):
             raise Forbidden(f"{principal.name} may not act on account {account.name}: ask its owner for a grant")
     settings = engine.settings
+    if account.gateway == "kafka":
+        from toolkit.gateways.kafka.dead_letters import open_dead_letters
+        from toolkit.gateways.kafka.topics import INTENTS
+
+        letters = open_dead_letters(settings, account_id)
+        try:
+            yield letters, (INTENTS,)
+        finally:
+            letters.close()
+        return
+    from toolkit.gateways.message_brokers import intent_queue, live_queue, make_message_broker
+
     broker = make_message_broker(
         account.gateway,
         redis_url=settings.redis_url.get_secret_value(),
@@ -155,7 +166,9 @@ def _broker_of(
         broker.close()
 
 
-def _described(engine: Engine, principal: Principal, account_id: UUID, queue: str, letter: Message[None]) -> DeadLetter:
+def _described(
+    engine: Engine, principal: Principal, account_id: UUID, queue: str, letter: Message[None] | KafkaLetter
+) -> DeadLetter:
     pointed = _pointed(letter.args)
     state = ""
     if pointed is not None:

@@ -81,7 +81,7 @@ def test_a_registered_kafka_schema_that_does_not_fit_keeps_a_process_from_starti
 def test_a_kafka_registry_that_refuses_or_is_gone_is_named(registry: SchemaRegistry) -> None:
     """A registry's own rule and its silence are errors with a remedy, not a crash."""
     registry.frozen = True
-    with pytest.raises(GatewayError, match="answering 409.*grant write on the subject"):
+    with pytest.raises(GatewayError, match=r"answering 409.*grant write on the subject"):
         open_codec(registry.url).prepare()
     registry.close()
     with pytest.raises(GatewayError, match="does not answer"):
