@@ -50,7 +50,7 @@ ENTRY_BAR = 37
 ENTRY_PRICE = 38
 SL = 39
 TP = 40
-ENTRY_COST = 41  # commission of the entry, <= 0
+ENTRY_COST = 41  # commission of the entry that no partial has taken with it, <= 0
 BALANCE = 42
 TRADES = 43
 SKIPS = 44

@@ -16,7 +16,7 @@ from toolkit.research.result import TRADE_COLUMNS
 from toolkit.research.stats import DEFINITIONS
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
-from toolkit.strategy import Lots, StrategySpec
+from toolkit.strategy import RR, Exit, Lots, Partial, Pips, Protection, StrategySpec
 
 ACCOUNT = PaperAccount("USD", 10_000, commission_per_lot="3.5")
 
@@ -50,6 +50,32 @@ def test_equity_starts_at_the_balance_and_ends_with_the_trades(result):
     assert result.equity.iloc[0] == 10_000.0
     assert len(result.equity) == len(result.bars)
     assert result.final_equity == Decimal(10_000) + nets + floating
+
+
+def test_an_open_position_keeps_its_part_of_the_commission_after_a_partial(ema_cross, year):
+    """What a partial take-profit has taken with it is not the open position's any more: the books still add up."""
+
+    class Banked(ema_cross):
+        def exit(self, x):
+            return Exit()
+
+        def protection(self, x):
+            return Protection(stop_loss=Pips(40), partials=[Partial(at=RR(1), fraction="0.5")])
+
+        def risk(self):
+            return Lots(1)
+
+    seen = 0
+    for rows in range(120, 700, 20):
+        run = backtest(Banked(), year[:rows], account=ACCOUNT)
+        opened = run.open_position
+        if opened is None or opened.lots == 1:
+            continue
+        seen += 1
+        assert opened.commission == Decimal("-1.75")
+        nets = sum(r["profit"] + r["commission"] + r["swap"] for r in run.trade_rows())
+        assert run.final_equity == Decimal(10_000) + nets + opened.profit + opened.commission
+    assert seen
 
 
 def test_profit_of_every_trade_is_price_difference_times_size(result):

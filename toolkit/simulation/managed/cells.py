@@ -38,8 +38,7 @@ PLANNED_STOP = 25  # its stop distance
 BEST = 26  # best price of the position on its closing quote
 BEST_FROM = 27  # first bar whose range counts for it
 ENTRY_STEPS = 28  # volume of the entry
-COST_LEFT = 29  # commission of the entry that no partial has taken with it
-WIDTH_G = 30
+WIDTH_G = 29
 
 PART_AT = 0  # where its distance lies
 PART_STRIDE = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.simulation.events import distances, try_entry
+from toolkit.simulation.events import book_exit, distances, try_entry
 from toolkit.simulation.holding.hold import pay_night, stop_out_at_open, stop_out_in_range
 from toolkit.simulation.managed.cells import (
     FRAME_NS,
@@ -29,7 +29,7 @@ from toolkit.simulation.managed.rules import (
     pending_reached,
     stop_in_fill_bar,
 )
-from toolkit.simulation.managed.steps import begin_managing, drop_waiting, fill_waiting, leave, manage, place_pending
+from toolkit.simulation.managed.steps import begin_managing, drop_waiting, fill_waiting, manage, place_pending
 from toolkit.simulation.marking import mark_flat, mark_position, moments, needs_day, see_day
 from toolkit.simulation.rules import (
     NO_EXIT,
@@ -130,7 +130,7 @@ def simulate_managed(
             if reason == NO_EXIT and w[MARGIN_MODE] != 0:
                 reason, price = stop_out_at_open(w, bid, ask, num, den)
             if reason != NO_EXIT:
-                leave(w, g, i, reason, price, num, den)
+                book_exit(w, i, reason, price, num, den)
         elif g[WAITS] != 0:
             quote = entry_quote(g[WAITS], bid, ask)
             if now >= g[WAITS_UNTIL]:
@@ -147,7 +147,7 @@ def simulate_managed(
                 reason = TIME_EXIT
             if reason != NO_EXIT:
                 price = slipped(-w[POS], close_quote(w[POS], bid, ask), w[SLIPPAGE])
-                leave(w, g, i, reason, price, num, den)
+                book_exit(w, i, reason, price, num, den)
             elif w[ENTRY_BAR] < i:
                 manage(w, g, levels, ratios, i, bid_high[i - 1], ask_low[i - 1], bid, ask, num, den)
         elif g[WAITS] != 0 and cancels_pending(g[WAITS], decided):
@@ -166,7 +166,7 @@ def simulate_managed(
             if reason == NO_EXIT and w[MARGIN_MODE] != 0:
                 reason, price = stop_out_in_range(w, bid, bid_low[i], ask, ask_high[i], num, den)
             if reason != NO_EXIT:
-                leave(w, g, i, reason, price, num, den)
+                book_exit(w, i, reason, price, num, den)
         elif g[WAITS] != 0 and now + g[FRAME_NS] <= g[WAITS_UNTIL]:
             side = g[WAITS]
             low = ask_low[i] if side > 0 else bid_low[i]
@@ -177,7 +177,7 @@ def simulate_managed(
                 worst = bid_low[i] if side > 0 else ask_high[i]
                 ended = bid_close[i] if side > 0 else ask_close[i]
                 if w[POS] != 0 and stop_in_fill_bar(g[KIND], side, g[WAITS_SL], opened, worst, ended):
-                    leave(w, g, i, STOP_LOSS, g[WAITS_SL], num, den)
+                    book_exit(w, i, STOP_LOSS, g[WAITS_SL], num, den)
         if w[POS] == 0:
             mark_flat(w, i + 1)
         w[NEXT] = i + 1

@@ -13,7 +13,6 @@ from toolkit.simulation.holding.hold import arm, margin_refusal
 from toolkit.simulation.managed.cells import (
     BEST,
     BEST_FROM,
-    COST_LEFT,
     ENTRY_STEPS,
     EVEN_AFTER_AT,
     EVEN_AFTER_STRIDE,
@@ -70,7 +69,6 @@ def begin_managing(w: Any, g: Any, planned: int, stop: int, first: int) -> None:
     g[BEST] = w[ENTRY_PRICE]
     g[BEST_FROM] = first
     g[ENTRY_STEPS] = w[STEPS]
-    g[COST_LEFT] = w[ENTRY_COST]
     for k in range(g[PARTS]):
         g[WIDTH_G + k * PART_WIDTH + PART_DONE] = 0
 
@@ -176,7 +174,7 @@ def manage(
         )
     price = slipped(-side, close_quote(side, bid, ask), w[SLIPPAGE])
     if stop != w[SL] and stop_passed(side, stop, bid, ask):
-        leave(w, g, bar, STOP_LOSS, price, vn, vd)
+        book_exit(w, bar, STOP_LOSS, price, vn, vd)
         return
     for k in range(g[PARTS]):
         at = WIDTH_G + k * PART_WIDTH
@@ -188,29 +186,22 @@ def manage(
         g[at + PART_DONE] = 1
         part = part_steps(g[ENTRY_STEPS], g[at + PART_NUM], g[at + PART_DEN], w[STEPS], w[MIN_STEPS])
         if part >= w[STEPS]:
-            leave(w, g, bar, PARTIAL, price, vn, vd)
+            book_exit(w, bar, PARTIAL, price, vn, vd)
             return
         if part > 0:
-            cost = share(g[COST_LEFT], part, w[STEPS])
+            cost = share(w[ENTRY_COST], part, w[STEPS])
             write_exit(w, bar, PARTIAL, price, part, cost, vn, vd)
-            g[COST_LEFT] -= cost
+            w[ENTRY_COST] -= cost
             w[STEPS] -= part
             if w[MARGIN_MODE] != 0:
                 arm(w)
     w[SL] = stop
 
 
-def leave(w: Any, g: Any, bar: int, reason: int, price: int, vn: int, vd: int) -> None:
-    """Close what is left of the position."""
-    w[ENTRY_COST] = g[COST_LEFT]
-    book_exit(w, bar, reason, price, vn, vd)
-
-
 __all__ = [
     "begin_managing",
     "drop_waiting",
     "fill_waiting",
-    "leave",
     "manage",
     "place_pending",
 ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import SpecError, StrategyError, must_be
 from toolkit.strategy.authoring.expressions import as_expr, hold, window
 from toolkit.strategy.authoring.sections import RR, BreakEven, Entry, LimitEntry, Partial, Protection, StopEntry, Trail
@@ -14,10 +16,15 @@ from toolkit.strategy.graph import Lowering
 
 Part = dict[str, Any]
 Points = Callable[[Part, bool], Any]
+Known = Callable[[Part], Any]
 Store = Callable[[Any, str], Part]
 
 #: Names a strategy's needs are called by; an engine says which of them it can do.
 FEATURES = ("limit_entry", "stop_entry", "trailing_stop", "break_even", "partials", "time_exit")
+
+
+#: Points beyond the entry that switch break-even off: a stop is never moved back.
+NEVER_EVEN = -2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,34 +177,70 @@ def _fraction(value: Decimal) -> Decimal:
     return value
 
 
-def resolve(management: Mapping[str, Any], scalars: list[Any], points: Points) -> Management:
-    """Return management in points; ``points(part, up)`` gives a distance, ``up`` rounding it up to whole pips."""
+class Resolver:
+    """Management of one strategy, with what is the same on every bar worked out once."""
 
-    def ratio(part: Part) -> tuple[Any, float | None]:
-        return (0, scalars[part["node"]]) if part["kind"] == "rr" else (points(part, False), None)
+    def __init__(self, management: Mapping[str, Any], scalars: list[Any]) -> None:
+        fixed: dict[str, Any] = {}
+        moving: list[tuple[str, Part, bool]] = []
 
-    values: dict[str, Any] = {}
-    if "order" in management:
-        order = management["order"]
-        values["entry_kind"] = order["kind"]
-        values["expiry_bars"] = _bars(scalars[order["bars"]], "the expiry of a pending entry")
-        for side in ("long", "short"):
-            if side in order:
-                values[f"entry_{side}_points"] = points({"kind": "distance", "node": order[side]}, False)
-    if "trail" in management:
-        trail = management["trail"]
-        values["trail_points"] = points(trail["by"], True)
-        if "after" in trail:
-            values["trail_after_points"], values["trail_after_rr"] = ratio(trail["after"])
-    if "break_even" in management:
-        rule = management["break_even"]
-        values["break_even_after_points"], values["break_even_after_rr"] = ratio(rule["after"])
-        if "plus" in rule:
-            values["break_even_plus_points"] = points(rule["plus"], False)
-    values["partials"] = tuple((*ratio(p["at"]), Decimal(p["fraction"])) for p in management.get("partials", ()))
-    if "max_bars" in management:
-        values["max_bars"] = _bars(scalars[management["max_bars"]["node"]], "max_bars")
-    return Management(**values)
+        def ratio(name: str, part: Part) -> None:
+            if part["kind"] == "rr":
+                fixed[f"{name}_points"], fixed[f"{name}_rr"] = 0, scalars[part["node"]]
+            else:
+                fixed[f"{name}_rr"] = None
+                moving.append((f"{name}_points", part, False))
+
+        if "order" in management:
+            order = management["order"]
+            fixed["entry_kind"] = order["kind"]
+            fixed["expiry_bars"] = _bars(scalars[order["bars"]], "the expiry of a pending entry")
+            for side in ("long", "short"):
+                if side in order:
+                    moving.append((f"entry_{side}_points", {"kind": "distance", "node": order[side]}, False))
+        if "trail" in management:
+            moving.append(("trail_points", management["trail"]["by"], True))
+            if "after" in management["trail"]:
+                ratio("trail_after", management["trail"]["after"])
+        if "break_even" in management:
+            ratio("break_even_after", management["break_even"]["after"])
+            if "plus" in management["break_even"]:
+                moving.append(("break_even_plus_points", management["break_even"]["plus"], False))
+        if "max_bars" in management:
+            fixed["max_bars"] = _bars(scalars[management["max_bars"]["node"]], "max_bars")
+        self._fixed, self._moving = fixed, moving
+        self._partials = [
+            (None, scalars[p["at"]["node"]], Decimal(p["fraction"]))
+            if p["at"]["kind"] == "rr"
+            else (p["at"], None, Decimal(p["fraction"]))
+            for p in management.get("partials", ())
+        ]
+
+    def resolve(self, points: Points, known: Known) -> Management:
+        """Return management in points.
+
+        ``points(part, up)`` gives a distance, ``up`` rounding it up to whole pips; ``known(part)`` says whether it is a
+        number. A trail whose start, and a break-even whose surplus, is not a number is off for that entry.
+        """
+        values = dict(self._fixed)
+        for name, part, up in self._moving:
+            values[name] = points(part, up)
+            rule = _OFF.get(name)
+            if rule is not None:
+                other, off = rule
+                values[other] = _where(known(part), values[other], off)
+        partials = [(0 if part is None else points(part, False), rr, share) for part, rr, share in self._partials]
+        return Management(**values, partials=tuple(partials))
+
+
+# which points switch a rule off where those of the name are not a number
+_OFF = {"trail_after_points": ("trail_points", 0), "break_even_plus_points": ("break_even_plus_points", NEVER_EVEN)}
+
+
+def _where(known: Any, points: Any, off: int) -> Any:
+    if isinstance(points, np.ndarray):
+        return np.where(known, points, np.int32(off))
+    return points if known else off
 
 
 def point_columns(management: Management) -> dict[str, Any]:
@@ -248,4 +291,4 @@ def lines(management: Mapping[str, Any], say: Callable[[int], str], words: Calla
     return found
 
 
-__all__ = ["FEATURES", "RR", "Management", "Partial", "StopEntry", "features", "resolve"]
+__all__ = ["FEATURES", "RR", "Management", "Partial", "Resolver", "StopEntry", "features"]

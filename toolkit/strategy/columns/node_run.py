@@ -106,6 +106,13 @@ class NodeRun:
 
         return self.shared(("points", index, per_pip is not None), "i4", fill)
 
+    def known(self, part: dict[str, Any]) -> Any:
+        """Return on which bars a distance is a number: a column, or one answer for all."""
+        index = part["node"]
+        if self.graph.shapes[index].scalar:
+            return self.binding.scalars[index] == self.binding.scalars[index]
+        return ~np.isnan(self.columns[index])
+
     def shared(self, name: tuple[Any, ...], kind: str, fill: Callable[[Column], None]) -> Column:
         """Return a column that is no node's own, computed by ``fill``, once for all sets that have it in common."""
         key = None if self.bound is None else self.bound.extra.get(name)

@@ -206,7 +206,7 @@ def _decide(
             whole = stop_points_from_distance(pips, 1, per_pip) if up else points_from_distance(pips, 1)
             return np.array([whole], np.int32)
 
-        managed = management.resolve(spec.management, binding.scalars, points)
+        managed = management.Resolver(spec.management, binding.scalars).resolve(points, run.known)
     named: dict[str, Column] | None = None
     if frame:
         # a shared cache uses the memory again, a caller's own does not

@@ -143,7 +143,7 @@ class Incremental:
         self._stop, self._target = self._protection(binding)
         target = spec.protection["target"]
         self._rr: float | None = binding.scalars[target["node"]] if target["kind"] == "rr" else None
-        self._binding = binding
+        self._resolver = management.Resolver(spec.management, binding.scalars) if spec.management else None
         self._has_stop = spec.protection["stop"]["kind"] != "none"
 
     def _protection(self, binding: Binding) -> tuple[Callable[[], int], Callable[[], int]]:
@@ -189,8 +189,8 @@ class Incremental:
         a, b, c, d = self._roots
         code = pack_code(values[a], values[b], values[c], values[d])
         managed = None
-        if self.spec.management and code & 3:
-            managed = management.resolve(self.spec.management, self._binding.scalars, self._points)
+        if self._resolver is not None and code & 3:
+            managed = self._resolver.resolve(self._points, self._known)
         return Decision(code, self._stop(), self._target(), self._rr, self._has_stop, managed)
 
     def see(
@@ -209,6 +209,10 @@ class Incremental:
         if part["kind"] == "pips":
             value, scale = value * per_pip, 1
         return stop_points_from_distance(value, scale, per_pip) if up else points_from_distance(value, scale)
+
+    def _known(self, part: dict[str, Any]) -> bool:
+        value = self._values[part["node"]]
+        return bool(value == value)
 
     @property
     def values(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 import toolkit.strategy as st
 from toolkit.errors import StrategyError
 from toolkit.market import Bars
-from toolkit.strategy.authoring.management import FEATURES
+from toolkit.simulation.managed.rules import moved_stop
+from toolkit.strategy.authoring.management import FEATURES, NEVER_EVEN
 
 Make = Callable[..., st.StrategySpec]
 
@@ -63,6 +64,39 @@ def test_management_is_resolved_alike_in_both_drivers(
         assert live.partials[1][0] == m.partials[1][0][i]
     assert entries > 200
     assert np.array_equal(m.entry_long_points[19:], np.lib.stride_tricks.sliding_window_view(bars.bid_high, 20).max(1))
+
+
+@pytest.mark.parametrize("plus", [False, True])
+def test_a_rule_whose_number_is_unknown_is_off_for_that_entry(
+    plus: bool, strategy_of: Make, bars: Bars, rows: Callable[[Bars], list[Any]]
+) -> None:
+    """A trail without its start does not trail at once; a break-even without its surplus does not go to the entry."""
+    spec = strategy_of(
+        lambda b: {"late": st.atr(b, 100)},
+        entry=lambda x: st.Entry(long=x.close > x.open, short=x.close < x.open),
+        protection=lambda x: st.Protection(
+            stop_loss=st.Pips(30),
+            trailing_stop=st.Trail(st.Pips(20), after=x.late),
+            break_even=st.BreakEven(st.RR(1), plus=x.late) if plus else None,
+        ),
+    )
+    bars = bars[:150]
+    m = st.evaluate(spec, bars, supports=FEATURES).management
+    assert m is not None
+    unknown = np.arange(150) < 99
+    assert (m.trail_points == np.where(unknown, 0, 200)).all()
+    walker = st.Incremental(spec, bars.instrument, supports=FEATURES)
+    for i, row in enumerate(rows(bars)):
+        live = walker.step(*row).management
+        if live is None:
+            continue
+        assert live.trail_points == m.trail_points[i]
+        if plus:
+            assert live.break_even_plus_points == m.break_even_plus_points[i]
+            assert (live.break_even_plus_points == NEVER_EVEN) == unknown[i]
+    moved = moved_stop(1, 120_000, 119_700, 121_000, 300, 10, 0, 0, 0.0, 0, 1.0, NEVER_EVEN)
+    assert moved == 119_700
+    assert moved_stop(-1, 120_000, 120_300, 119_000, 300, 10, 0, 0, 0.0, 0, 1.0, NEVER_EVEN) == 120_300
 
 
 def test_an_engine_that_cannot_do_it_refuses(managed: st.StrategySpec, bars: Bars) -> None:
