@@ -124,7 +124,10 @@ class RatesTable:
             base_currency=base,
             source=f"table of rates per {self.base}",
         )
-        opens = self.ts[known] + _ns(self.known_after) - _ns(day)
+        closes = self.ts[known] + _ns(self.known_after)
+        opens = closes - _ns(day)
+        # a day shorter than others begins where the one before ended: a bar is closed when the next one opens
+        opens[1:] = np.maximum(opens[1:], closes[:-1])
         return Bars.from_arrays(facts.symbol, "D1", opens, **prices, instrument=facts)
 
     def _column(self, currency: str) -> Floats:

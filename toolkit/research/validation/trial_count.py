@@ -186,9 +186,22 @@ def count_sets(spec: StrategySpec, bars: Bars | Mapping[str, Bars], sets: Iterab
     """
     if _paused.get():
         return
+    options = [name for name, p in spec.params.items() if p.type == "choice"]
+    if not options:
+        _note(spec, as_series(bars), _texts(spec, sets))
+        return
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}  # a tk.Choice changes the graph
+    for values in sets:
+        groups.setdefault(tuple(values.get(name, spec.values[name]) for name in options), []).append(values)
+    for chosen, members in groups.items():
+        traced = spec.with_params(dict(zip(options, chosen, strict=True)))
+        _note(traced, as_series(bars), _texts(traced, members))
+
+
+def _texts(spec: StrategySpec, sets: Iterable[Mapping[str, Any]]) -> set[str]:
     base = spec.values
     # a value of the parameter's own type is written as it is; others (numpy numbers, 2 for 2.0) are brought to it
-    texts = {
+    return {
         repr(
             [
                 values[name]
@@ -199,7 +212,6 @@ def count_sets(spec: StrategySpec, bars: Bars | Mapping[str, Bars], sets: Iterab
         )
         for values in sets
     }
-    _note(spec, as_series(bars), texts)
 
 
 def count_spec(spec: StrategySpec, bars: Bars | Mapping[str, Bars]) -> None:

@@ -195,9 +195,8 @@ class Resolver:
             order = management["order"]
             fixed["entry_kind"] = order["kind"]
             fixed["expiry_bars"] = _bars(scalars[order["bars"]], "the expiry of a pending entry")
-            for side in ("long", "short"):
-                if side in order:
-                    moving.append((f"entry_{side}_points", {"kind": "distance", "node": order[side]}, False))
+            sides = [side for side in ("long", "short") if side in order]
+            moving += [(f"entry_{side}_points", {"kind": "distance", "node": order[side]}, False) for side in sides]
         if "trail" in management:
             moving.append(("trail_points", management["trail"]["by"], True))
             if "after" in management["trail"]:

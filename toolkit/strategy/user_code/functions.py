@@ -26,6 +26,7 @@ from toolkit.strategy.authoring.params import ParamSpec, Value
 from toolkit.strategy.authoring.sections import RR, Lots, Pips, RiskPercent
 from toolkit.strategy.drivers.packing import pack_code
 from toolkit.strategy.graph import Graph, Lowering
+from toolkit.strategy.user_code.loaded import changed_since_import
 
 if TYPE_CHECKING:
     from toolkit.market import Bars, Instrument
@@ -162,6 +163,16 @@ def _source_hash(module: Any) -> str:
         raise StrategyError(
             must_be(f"the source of {name}", "readable", str(error), "keep it in a .py file")
         ) from error
+    stale = changed_since_import(module, text)
+    if stale:
+        raise StrategyError(
+            must_be(
+                f"the module {module.__name__}",
+                "as it is on disk",
+                f"imported before {stale} was changed there",
+                "restart the kernel, or importlib.reload the module",
+            )
+        )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

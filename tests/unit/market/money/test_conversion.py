@@ -194,6 +194,18 @@ def test_the_real_ecb_table_gives_published_rates(real):
     assert table.rate("EUR", "GBP", last.ts.to_pydatetime()).decimal == Decimal(repr(float(last.GBP)))
 
 
+def test_a_row_after_a_day_of_23_hours_is_not_known_an_hour_early():
+    """Fixings at 16:00 in Frankfurt come 23 hours apart at the change to summer time; no bar closes before its row is known."""
+    days = ("2024-03-29T15", "2024-03-30T15", "2024-03-31T14", "2024-04-01T14")
+    ts = np.array(days, "datetime64[ns]").astype(np.int64)
+    table = RatesTable("EUR", ts, {"USD": np.array([1.0, 2.0, 3.0, 4.0])}, known_after=timedelta(0))
+    pair = table.pair("EUR", "USD")
+    closes = np.minimum(pair.ts + 86_400 * 10**9, np.append(pair.ts[1:], 2**62))
+    assert (closes >= ts).all()
+    assert (pair.ts[1:] > pair.ts[:-1]).all()
+    assert closes.tolist() == ts.tolist()
+
+
 def test_a_pair_of_the_table_has_the_rates_of_its_rows_where_they_become_known():
     """Bars of a pair close when the row is known, hold the cross rate to seven digits, and skip rows with a gap."""
     start = 1_600_000_000 * 10**9 // (86_400 * 10**9) * (86_400 * 10**9)

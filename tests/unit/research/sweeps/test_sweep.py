@@ -12,6 +12,7 @@ from toolkit.errors import BadInput, StrategyError
 from toolkit.research.backtest import backtest
 from toolkit.research.sweeps import engine as sweep_engine
 from toolkit.research.sweeps.sweep import guided_search, sweep
+from toolkit.research.validation.trial_count import trials
 from toolkit.risk.guardrails import Guards
 from toolkit.simulation.account import PaperAccount
 from toolkit.strategy import Choice, Entry, Lots, crossed_above, crossed_below, ema, sma
@@ -73,7 +74,9 @@ def test_a_choice_changes_the_graph_and_is_swept_too(ema_cross, year):
 
     found = sweep(Average, year, account=ACCOUNT, grid={"kind": ["ema", "sma"], "fast": [8, 12]}, progress=False)
     assert [(s["kind"], s["fast"]) for s in found.sets] == [("ema", 8), ("ema", 12), ("sma", 8), ("sma", 12)]
+    before = int(trials())
     single = backtest(Average(kind="sma", fast=8), year, account=ACCOUNT)
+    assert int(trials()) == before, "the sweep has counted it, under the option's own graph"
     assert found.results.iloc[2]["final_equity"] == single.statistics["final_equity"]
     assert found.results.iloc[2]["final_equity"] != found.results.iloc[0]["final_equity"]
 

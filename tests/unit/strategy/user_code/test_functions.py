@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import Any
 
 import pytest
@@ -121,3 +123,44 @@ def test_the_sea_trial_passes_through_the_live_path(hours: Bars) -> None:
     report = tk.sea_trial(strategy(signals.cross), hours, account=account)
     assert report.passed, str(report)
     assert report.trades >= 3
+
+
+FIRST = """LEVEL = 1.0
+
+
+def helper(close):
+    return close > LEVEL
+
+
+def signals(bars, n=3):
+    return {"entry_long": helper(bars["close"]), "entry_short": bars["close"] < 0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "other", "said"),
+    [
+        ("> LEVEL", ">= LEVEL", "helper"),
+        ("LEVEL = 1.0", "LEVEL = 2.0", "LEVEL"),
+        ("< 0", "< 1", "signals"),
+        ("n=3", "n=4", "signals"),
+        ("def helper", "# a line more\ndef helper", "helper"),
+        ("close)", "close", "its text"),
+    ],
+)
+def test_a_module_edited_after_its_import_is_refused(
+    written: str, other: str, said: str, tmp_path: Any, monkeypatch: Any
+) -> None:
+    """The hash is of the file; a process that still runs the code of before must not promote under it."""
+    name = f"edited_{abs(hash(written))}"
+    file = tmp_path / f"{name}.py"
+    file.write_text(FIRST)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(name)
+    assert tk.FunctionStrategy(module.signals, stop_loss=tk.Pips(20)).to_spec().values == {"n": 3}
+    file.write_text(FIRST.replace(written, other))
+    with pytest.raises(StrategyError, match=f"imported before {said} was changed there: restart the kernel"):
+        tk.FunctionStrategy(module.signals, stop_loss=tk.Pips(20))
+    if said != "its text":
+        os.utime(file, (1, 1))  # an edit within the clock's step of the first one
+        tk.FunctionStrategy(importlib.reload(module).signals, stop_loss=tk.Pips(20))
