@@ -49,8 +49,8 @@ class Settings(BaseSettings):
         Asked of every reader of those pages when set; without it only this host may read.
     alert_urls
         Who is told of alerts: addresses that Apprise knows, separated by spaces.
-    alert_unknown_seconds, alert_stale_seconds, alert_drift_percent
-        From when an UNKNOWN intent, a silent run, a profit gap to the model is an alert.
+    alert_unknown_seconds, alert_stale_seconds, alert_exit_seconds, alert_drift_percent
+        From when an UNKNOWN intent, a silent run, an exit not carried out, a profit gap to the model is an alert.
     heartbeat_url, heartbeat_seconds
         An outside address that is called that often and raises the alarm when the calls stop.
     watch_seconds
@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     alert_urls: SecretStr = SecretStr("")
     alert_unknown_seconds: float = Field(default=60.0, gt=0)
     alert_stale_seconds: float = Field(default=120.0, gt=0)
+    alert_exit_seconds: float = Field(default=60.0, gt=0)
     alert_drift_percent: Decimal = Field(default=Decimal("0.5"), ge=0)
     heartbeat_url: SecretStr = SecretStr("")
     heartbeat_seconds: float = Field(default=60.0, gt=0)

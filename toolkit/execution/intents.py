@@ -103,6 +103,8 @@ def check_transition(
     IllegalTransition
         When the two states are not joined.
     """
+    if after is S.EXPIRED and not Action(action).is_entry:
+        raise IllegalTransition(f"an intent of {action} cannot expire: an exit is sent until its target is met")
     if after in TRANSITIONS[before]:
         return
     if was_sent and after in LATE_ADOPTION.get(before, ()):

@@ -113,13 +113,15 @@ class TradeService:
             Action.CANCEL_ORDER: self.cancel_pending_order,
         }
 
-    def execute(self, intent_id: UUID, outbox_id: int | None = None) -> IntentRecord:
+    def execute(self, intent_id: UUID, outbox_id: int | None = None, *, at_once: bool = False) -> IntentRecord:
         """Carry out one intent, whatever its action; safe to call again with an intent that is under way or settled.
 
         Parameters
         ----------
         outbox_id
             Pointer to mark as handed over together with the last change this call makes.
+        at_once
+            Send an exit that waits because the platform would not take it, although its time has not come.
 
         Returns
         -------
@@ -145,6 +147,8 @@ class TradeService:
                 )
             if intent.state is not IntentState.NEW:
                 self._mark_handed_over(intent, outbox_id)
+                return intent
+            if intent.not_before is not None and not at_once and self.platform.now() < intent.not_before:
                 return intent
             watch = self.context.watch
             with watch.executing(intent_id, intent.live_run_id, intent.signal_id):

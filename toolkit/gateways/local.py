@@ -48,7 +48,7 @@ class ExecutionGatewayLocal:
         """Execute what the outbox holds for the account, in order.
 
         An intent that could not be brought to an end now (the platform cannot be read, its answer asks to try later) stops
-        the delivery: what was signalled after it must not overtake it.
+        the delivery: what was signalled after it must not overtake it. An exit that waits for a closed market stops nothing.
 
         Returns
         -------
@@ -73,12 +73,18 @@ class ExecutionGatewayLocal:
                 if handed_over or not self._take_back(account_id):
                     return handed_over
                 continue
+            moved = False
             for row in rows:
                 intent = service.execute(row.intent_id, row.outbox_id)
+                if intent.waits:
+                    continue
                 if intent.state in BARRIER_STATES:
                     return handed_over
                 handed_over.append(row.intent_id)
-            if len(rows) < _AT_ONCE:  # whatever was signalled meanwhile is delivered by whoever signalled it
+                moved = True
+            if (
+                len(rows) < _AT_ONCE or not moved
+            ):  # whatever was signalled meanwhile is delivered by whoever signalled it
                 return handed_over
 
     def _take_back(self, account_id: UUID) -> bool:

@@ -113,7 +113,9 @@ class OutboxRelay:
             lost = [
                 intent
                 for intent in work.intents_in(account_id, {IntentState.NEW})
-                if intent.intent_id not in waiting and intent.updated_at < now - REPUBLISH_AFTER
+                if intent.intent_id not in waiting
+                and intent.updated_at < now - REPUBLISH_AFTER
+                and not intent.waits  # whoever holds the account sends it again, see `Reconciler`
             ]
         before = self._again.get(account_id, {})
         repeats = {one.intent_id: before.get(one.intent_id, _Repeat(now, REPUBLISH_AFTER)) for one in lost}

@@ -27,13 +27,12 @@ from toolkit.execution.ports import ReplayVenue
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.hosting.turns import turn_of
 from toolkit.live.opening.recovery import take_back
-from toolkit.live.stepping.commit import unsettled_intents
+from toolkit.live.stepping.commit import Unsettled, unsettled_intents
 from toolkit.live.stepping.ending import fail, step_stopping
 from toolkit.live.stepping.joint.platform_feed import step_joint_platform
 from toolkit.live.stepping.joint.replay import step_joint_replay
 from toolkit.live.stepping.program import forget, hot_run
 from toolkit.live.stepping.progress import Progress
-from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_state import ready_of
 from toolkit.live.stepping.sources.platform_feed import step_platform
 from toolkit.live.stepping.sources.replay import step_replay
@@ -148,27 +147,28 @@ def _step(engine: Engine, desk: Desk, run: RunRecord, peers: list[RunRecord], li
     hot = hot_run(engine, desk, run)
     if run.status == "STOPPING":
         return step_stopping(engine, desk, run, hot)
-    unknown = False
+    left = Unsettled()
     if run.intents_count:
-        waiting = unsettled_intents(engine, run.live_run_id)
-        if any(state in UNDER_WAY for _, _, state in waiting):
+        left = unsettled_intents(engine, run.live_run_id)
+        if left.under_way or left.waiting:
             if hot.program.replayed:
                 # After a kill a paper venue's clock may stand earlier: the order must meet the quote it was made for.
                 cast("ReplayVenue", desk.platform).advance_clock_to(from_ns(hot.state.clock_ns))
             desk.gateway.deliver(run.account_id)
-            waiting = unsettled_intents(engine, run.live_run_id)
-            if any(state in UNDER_WAY for _, _, state in waiting):
+            left = unsettled_intents(engine, run.live_run_id)
+            if left.under_way:
                 return Progress(run.status, waiting="delivery")
-        if any(state == "UNKNOWN" for _, _, state in waiting):
+        if left.unknown:
             desk.service.reconcile()
-            waiting = unsettled_intents(engine, run.live_run_id)
-            if any(state in UNDER_WAY for _, _, state in waiting):
+            left = unsettled_intents(engine, run.live_run_id)
+            if left.under_way:
                 return Progress(run.status, waiting="delivery")  # an exit was planned again: it goes before any bar
-        unknown = any(state == "UNKNOWN" for _, _, state in waiting)
     several = len(run.symbols) > 1
     if not hot.program.replayed:
         live = step_joint_platform if several else step_platform
-        return live(engine, desk, run, hot, limit=limit, unknown=unknown)
+        return live(engine, desk, run, hot, limit=limit, left=left)
+    if left.waiting:
+        limit = 1  # the venue's clock moves with the bars, so at each open it may take the exit
     others = [ready_of(peer.state) for peer in peers if peer.status == "RUNNING" and '"replay"' in peer.feed_json]
     play = step_joint_replay if several else step_replay
-    return play(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, unknown=unknown)
+    return play(engine, desk, run, hot, barrier_ns=min(others, default=None), limit=limit, left=left)

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     EXIT_ALREADY_SO = "exit_already_so"
     EXIT_REFUSED = "exit_refused"
     EXIT_REPLANNED = "exit_replanned"
+    EXIT_WAITS = "exit_waits"
+    EXIT_GIVEN_UP = "exit_given_up"
     # trades
     TRADE_OPENED = "trade_opened"
     TRADE_REDUCED = "trade_reduced"
@@ -49,6 +51,7 @@ class EventKind(StrEnum):
 WORDS: dict[EventKind, str] = {
     EventKind.ENTRY_SKIPPED: "Entry skipped",
     EventKind.ENTRY_REFUSED: "Entry refused",
+    EventKind.EXIT_WAITS: "The platform does not take an exit now; it is sent again",
     EventKind.INTENT_UNKNOWN: "Outcome at the platform unknown",
     EventKind.INTENT_ABANDONED: "Given up without a trace at the platform; its slot stays reserved",
     EventKind.LATE_FILL_ADOPTED: "Late fill found and adopted",

@@ -58,6 +58,12 @@ class IntentRecord:
     average_price: Decimal | None = None
     reason: str = ""
     version: int = 0
+    not_before: datetime | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is an exit that the platform would not take and that is sent again at ``not_before``."""
+        return self.state is IntentState.NEW and self.not_before is not None
 
     @property
     def tag(self) -> ClientTag:

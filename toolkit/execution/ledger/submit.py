@@ -17,7 +17,7 @@ from toolkit.execution.ledger.records import IntentEventRecord, IntentRecord
 from toolkit.execution.ledger.results import intent_result, is_told
 from toolkit.execution.ledger.store import Transaction
 from toolkit.execution.principal import Principal
-from toolkit.execution.request import REQUEST_OF_ACTION, AnyRequest
+from toolkit.execution.request import REQUEST_OF_ACTION, AnyRequest, request_from_json
 
 
 def make_intent(
@@ -147,6 +147,8 @@ def submit(work: Transaction, intent: IntentRecord, principal: Principal) -> Sub
         return Submitted(known, created=False)
     if not work.may_act(intent.account_id, principal):
         raise Forbidden(f"{principal.name} may not trade on account {intent.account_id}: ask its owner for a grant")
+    if intent.action is Action.MODIFY_SLTP:
+        _supersede(work, intent, principal)
     work.insert_intent(intent)
     work.append_event(
         IntentEventRecord(
@@ -161,6 +163,23 @@ def submit(work: Transaction, intent: IntentRecord, principal: Principal) -> Sub
     )
     work.add_outbox(intent.account_id, intent.intent_id, intent.idempotency_key, "", intent.created_at)
     return Submitted(intent, created=True)
+
+
+def _supersede(work: Transaction, newer: IntentRecord, principal: Principal) -> None:
+    """Take back levels that wait for a closed market: sent after the newer ones they would undo them."""
+    position = target_of(newer)
+    for older in work.intents_in(newer.account_id, [IntentState.NEW]):
+        if older.waits and older.action is newer.action and target_of(older) == position:
+            detail = f"superseded by intent {newer.intent_id}"
+            move(work, older, IntentState.CANCELLED, actor=principal.name, now=newer.created_at, detail=detail,
+                 reason="superseded")  # fmt: skip
+
+
+def target_of(intent: IntentRecord) -> str | None:
+    """Return the position or the pending order that an exit was made for; None for entries."""
+    request = request_from_json(intent.action.value, intent.payload_json)
+    target: str | None = getattr(request, "position_id", None) or getattr(request, "order_id", None)
+    return target
 
 
 def move(
@@ -235,4 +254,4 @@ def amend(work: Transaction, before: IntentRecord, *, now: datetime, **changes: 
     return after
 
 
-__all__ = ["Submitted", "amend", "make_entry", "make_intent", "move", "submit"]
+__all__ = ["Submitted", "amend", "make_entry", "make_intent", "move", "submit", "target_of"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from toolkit.errors import Forbidden, IllegalTransition, NotFound, PlatformError
-from toolkit.execution.intents import IntentState
+from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
-from toolkit.execution.ledger.submit import move
+from toolkit.execution.ledger.store import Transaction
+from toolkit.execution.ledger.submit import move, target_of
 from toolkit.execution.principal import Principal
 from toolkit.execution.recovery.closing import submit_cancel, submit_close
 from toolkit.execution.trade_service import TradeService
@@ -128,24 +130,30 @@ def _one_round(
         tags = {o.tag_text for o in book.orders if o.tag_text}
         mine = {i.client_tag: i for i in work.intents_by_tag(service.account_id, tags)}
         now = service.clock.now()
+        waiting = {
+            (i.action, target_of(i)): i.intent_id
+            for i in work.intents_in(service.account_id, [IntentState.NEW])
+            if i.waits
+        }
         closes = [
-            (p.position_id, submit_close(work, trades[p.position_id], principal=service.principal, now=now,
-                                         source="flatten", signal_id=stamp, reason="flatten"))
+            (p.position_id, waiting.get((Action.CLOSE_POSITION, p.position_id)) or submit_close(
+                work, trades[p.position_id], principal=service.principal, now=now, source="flatten", signal_id=stamp,
+                reason="flatten"))
             for p in book.positions
             if p.position_id in trades
         ]  # fmt: skip
         cancels = [
-            (o.order_id, submit_cancel(work, mine[o.tag_text], o.order_id, principal=service.principal, now=now,
-                                       signal_id=stamp))
+            (o.order_id, waiting.get((Action.CANCEL_ORDER, o.order_id)) or submit_cancel(
+                work, mine[o.tag_text], o.order_id, principal=service.principal, now=now, signal_id=stamp))
             for o in book.orders
             if o.tag_text in mine
         ]  # fmt: skip
         work.commit()
     for name, intent_id in cancels:
-        if service.execute(intent_id).state is IntentState.FILLED:
+        if service.execute(intent_id, at_once=True).state is IntentState.FILLED:
             cancelled.append(name)
     for name, intent_id in closes:
-        if service.execute(intent_id).state is IntentState.FILLED:
+        if service.execute(intent_id, at_once=True).state is IntentState.FILLED:
             closed.append(name)
     after = service.platform.book()
     ours = [p for p in after.positions if p.position_id in trades]
@@ -156,14 +164,14 @@ def _one_round(
 
 
 def release(service: TradeService, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:
-    """Free the guardrail slot of an ABANDONED entry, by an operator who looked at the platform; audited.
+    """Free the slot of an ABANDONED entry, or take back an exit that waits for a closed market, by an operator; audited.
 
     Raises
     ------
     Forbidden
         When the principal may not act on the account, or is no person.
     IllegalTransition
-        When the intent is not ABANDONED.
+        When the intent is neither.
     """
     now = service.clock.now()
     with service.store.begin(principal) as work:
@@ -174,14 +182,29 @@ def release(service: TradeService, principal: Principal, intent_id: UUID, note: 
         intent = work.intent(intent_id)
         if intent is None or intent.account_id != service.account_id:
             raise NotFound(f"intent {intent_id} does not exist on account {service.account_id}")
-        if intent.state is not IntentState.ABANDONED:
-            raise IllegalTransition(f"only an ABANDONED intent can be released, {intent_id} is {intent.state.value}")
-        after = move(work, intent, IntentState.RELEASED, actor=principal.name, now=now, detail=note, new_token=True)
-        work.add_audit(now, principal, "intent.release", str(intent_id), note)
+        after = let_go(work, intent, principal, now, note)
         service.context.tell(
             work, after, "intent_released", f"released by {principal.name}: {note}", "warning", None, now
         )
         work.commit()
+    return after
+
+
+def let_go(work: Transaction, intent: IntentRecord, principal: Principal, now: datetime, note: str) -> IntentRecord:
+    """Release an ABANDONED entry or take back a waiting exit, inside the caller's transaction, and audit it.
+
+    Raises
+    ------
+    IllegalTransition
+        When the intent is neither.
+    """
+    if intent.state is not IntentState.ABANDONED and not intent.waits:
+        raise IllegalTransition(
+            f"only an ABANDONED entry or an exit that waits can be released, {intent.intent_id} is {intent.state.value}"
+        )
+    to = IntentState.CANCELLED if intent.waits else IntentState.RELEASED
+    after = move(work, intent, to, actor=principal.name, now=now, detail=note, new_token=True, reason="released")
+    work.add_audit(now, principal, "intent.release", str(intent.intent_id), note)
     return after
 
 
@@ -198,4 +221,4 @@ def _event(service: TradeService, kind: str, message: str) -> RunEventRecord:
     )
 
 
-__all__ = ["FlattenReport", "flatten", "halt", "release", "resume"]
+__all__ = ["FlattenReport", "flatten", "halt", "let_go", "release", "resume"]

@@ -53,6 +53,9 @@ class ReconcileReport:
     abandoned: list[UUID] = field(default_factory=list)
     still_open: list[UUID] = field(default_factory=list)
     protection_closed: list[UUID] = field(default_factory=list)
+    sent_again: list[UUID] = field(
+        default_factory=list
+    )  # exits that had waited because the platform would not take them
     sync: SyncReport = field(default_factory=SyncReport)
 
 
@@ -62,6 +65,7 @@ class Reconciler:
     def __init__(self, context: ServiceContext, book_sync: BookSync, execute: Callable[[UUID], IntentRecord]) -> None:
         self._c = context
         self._book_sync = book_sync
+        self._execute = execute
         self._protection = ProtectionGuard(context, execute)
         self._marked_until: datetime | None = None
         self._looked_since: dict[UUID, float] = {}
@@ -90,7 +94,20 @@ class Reconciler:
                 with suppress(LostRace):  # somebody moved it meanwhile; the next pass sees it as it is
                     self._conclude(intent, book, history, report)
         report.protection_closed.extend(self._protection.run(book))
+        self._send_again(report)
         return report
+
+    def _send_again(self, report: ReconcileReport) -> None:
+        """Carry out the exits whose pause is over, whoever signalled them and whether or not that run still steps."""
+        c = self._c
+        with c.store.begin(c.principal, write=False) as work:
+            waiting = [i for i in work.intents_in(c.account_id, [IntentState.NEW]) if i.waits]
+        now = c.platform.now() if waiting else None
+        for intent in waiting:
+            if now is not None and intent.not_before is not None and now >= intent.not_before:
+                with suppress(LostRace):
+                    self._execute(intent.intent_id)
+                    report.sent_again.append(intent.intent_id)
 
     def _mark_day(self, book: Book) -> None:
         """Keep the account's equity of a day that has just begun, if a guard of the account measures it."""

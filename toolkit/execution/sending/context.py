@@ -41,6 +41,9 @@ class ServicePolicy:
     replan_close_seconds, replan_reduce_seconds
         How long after an ambiguous answer an exit whose target is unmet may be planned again. A full close is pinned and
         cannot be done twice; a reduction could be, so it waits as long as an entry would.
+    exit_pause_seconds, exit_pause_limit_seconds
+        An exit that the platform would not take (closed, or not accepted ``max_sends`` times) waits that long on the
+        platform's clock and is sent again; doubled each time, up to the limit. It never expires.
     protection_limit_seconds
         How long a position may be without its confirmed stop before it is closed.
     """
@@ -55,6 +58,8 @@ class ServicePolicy:
     abandon_after_reads: int = 3
     replan_close_seconds: float = 5.0
     replan_reduce_seconds: float = 600.0
+    exit_pause_seconds: float = 5.0
+    exit_pause_limit_seconds: float = 60.0
     protection_limit_seconds: float = 10.0
 
 

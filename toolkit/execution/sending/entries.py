@@ -117,6 +117,7 @@ def claim(c: ServiceContext, work: Transaction, intent: IntentRecord, lease: Hel
         new_token=True,
         lease_owner=c.worker,
         lease_until=lease.until,
+        not_before=None,
     )
 
 

@@ -43,7 +43,7 @@ class Exits:
                 return after
             c.failpoint("FP2_claimed")
             intent = self._sender.carry_out(after, plan, None, view, outbox_id)
-            if intent.state is not IntentState.NEW:
+            if intent.state is not IntentState.NEW or intent.waits:
                 return intent
             c.clock.sleep(c.policy.backoff_seconds * 2 ** min(intent.attempt - 1, c.policy.max_sends))
             c.lease.ensure(c.policy.send_budget_seconds)

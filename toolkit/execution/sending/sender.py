@@ -232,6 +232,12 @@ class Sender:
     ) -> IntentRecord:
         c = self._c
         detail = f"{answer.outcome.value} {answer.code} {answer.message}".strip()
+        why = ""
+        if state is IntentState.NEW:
+            late = intent.valid_until is not None and market_time > intent.valid_until
+            if answer.outcome is Outcome.WAIT or intent.attempt >= c.policy.max_sends or late:
+                why = "platform_closed" if answer.outcome is Outcome.WAIT else "not_accepted"
+        waits = why != "" and not intent.action.is_entry
         after = move(
             work,
             intent,
@@ -245,7 +251,8 @@ class Sender:
             average_price=answer.price,
             unknown_since=now if state is IntentState.UNKNOWN else None,
             empty_reads=0,
-            reason=answer.code if state is IntentState.REJECTED else intent.reason,
+            reason=answer.code if state is IntentState.REJECTED else why,
+            not_before=market_time + self._pause(intent.attempt) if waits else None,
         )
         trouble = {
             IntentState.UNKNOWN: ("intent_unknown", "error", f"the platform's answer is ambiguous: {detail}"),
@@ -256,14 +263,20 @@ class Sender:
         if state in trouble:
             kind, level, message = trouble[state]
             c.tell(work, after, kind, message, level, market_time, now)
-        if state is IntentState.NEW:
-            give_up = answer.outcome is Outcome.WAIT or after.attempt >= c.policy.max_sends
-            late = after.valid_until is not None and market_time > after.valid_until
-            if give_up or late:
-                why = "platform_closed" if answer.outcome is Outcome.WAIT else "not_accepted"
-                after = move(work, after, IntentState.EXPIRED, actor=c.worker, now=now, detail=detail, reason=why)
-                c.tell(work, after, "order_expired", detail, "warning", market_time, now)
+        if waits and not intent.reason:  # told once, however often it is tried
+            words = f"the platform would not take it now, it is sent again until its target is met: {detail}"
+            c.tell(work, after, "exit_waits", words, "error", market_time, now)
+        elif why and not waits:
+            after = move(work, after, IntentState.EXPIRED, actor=c.worker, now=now, detail=detail, reason=why)
+            c.tell(work, after, "order_expired", detail, "warning", market_time, now)
         return after
+
+    def _pause(self, attempt: int) -> timedelta:
+        """Return how long an exit waits before it is sent again, after so many sends."""
+        policy = self._c.policy
+        return timedelta(
+            seconds=min(policy.exit_pause_seconds * 2 ** min(attempt - 1, 16), policy.exit_pause_limit_seconds)
+        )
 
 
 def _order_row(intent: IntentRecord, command: PlatformCommand, plan: EntryPlan | None, view: MarketView) -> OrderRecord:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from toolkit.errors import BadInput, Forbidden, IllegalTransition, NotFound, must_be
-from toolkit.execution.intents import IntentState
+from toolkit.errors import BadInput, Forbidden, NotFound, must_be
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
-from toolkit.execution.ledger.submit import move
 from toolkit.execution.principal import Principal
+from toolkit.execution.recovery.kill_switch import let_go
 from toolkit.live.engine import Engine
 from toolkit.store.people.accounts import may_see
 
 
 def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: str) -> IntentRecord:
-    """Free the guardrail slot of an ABANDONED entry, by a person who looked at the platform.
+    """Free the slot of an ABANDONED entry, or take back an exit that waits, by a person who looked at the platform.
 
     Parameters
     ----------
@@ -30,7 +29,7 @@ def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: 
     Forbidden
         When the principal is no person or may not trade on the account; the attempt is audited.
     IllegalTransition
-        When the intent is not ABANDONED.
+        When the intent is neither.
     """
     if not note.strip():
         raise BadInput(must_be("reason of a release", "given", "empty", "say what you saw at the platform"))
@@ -43,10 +42,7 @@ def release_intent(engine: Engine, principal: Principal, intent_id: UUID, note: 
             work.add_audit(now, principal, "intent.refused", str(intent_id), "release")
             work.commit()
             raise Forbidden(f"{principal.name} may not release intents of account {intent.account_id}: ask its owner")
-        if intent.state is not IntentState.ABANDONED:
-            raise IllegalTransition(f"only an ABANDONED intent can be released, {intent_id} is {intent.state.value}")
-        after = move(work, intent, IntentState.RELEASED, actor=principal.name, now=now, detail=note, new_token=True)
-        work.add_audit(now, principal, "intent.release", str(intent_id), note)
+        after = let_go(work, intent, principal, now, note)
         work.add_run_event(
             RunEventRecord(
                 live_run_id=intent.live_run_id, account_id=intent.account_id, intent_id=intent_id,

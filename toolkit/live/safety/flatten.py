@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from toolkit.errors import Forbidden, PlatformError
-from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, IntentState
+from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, Action, IntentState
 from toolkit.execution.principal import Principal
 from toolkit.execution.recovery.closing import submit_cancel, submit_close
 from toolkit.execution.recovery.kill_switch import FlattenReport
@@ -69,7 +69,8 @@ def _through_the_outbox(engine: Engine, account_id: UUID, timeout_seconds: float
             if before is None:
                 before = ({t.position_id for t in trades}, {str(i.order_id) for i in orders})
                 since = None if account is None else account.book_synced_until
-            if left and not exits and clock.monotonic() - asked_at >= _AGAIN_SECONDS:
+            closing = [i for i in exits if not i.waits or i.action is Action.CLOSE_POSITION]
+            if left and not closing and clock.monotonic() - asked_at >= _AGAIN_SECONDS:
                 asked_at, now = clock.monotonic(), clock.now()
                 for trade in trades:
                     submit_close(work, trade, principal=engine.service, now=now, source="flatten",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -36,7 +36,9 @@ _TRADE_NAMES = (
 )  # fmt: skip
 # Asked at every step of every run, so compiled once.
 _UNSETTLED_OF = Statement(
-    lambda _: select(_INTENTS.c.intent_id, _INTENTS.c.action, _INTENTS.c.state).where(
+    lambda _: select(
+        _INTENTS.c.intent_id, _INTENTS.c.action, _INTENTS.c.state, _INTENTS.c.not_before, _INTENTS.c.symbol
+    ).where(
         _INTENTS.c.live_run_id == bindparam("live_run_id", type_=_INTENTS.c.live_run_id.type),
         or_(*(_INTENTS.c.state == state for state in _UNSETTLED)),
     )
@@ -47,6 +49,40 @@ _TRADES_SINCE = Statement(
         _TRADES.c.entry_time >= bindparam("since", type_=_TRADES.c.entry_time.type),
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """The run's intents that are not settled.
+
+    Attributes
+    ----------
+    under_way
+        One is on its way: no bar is stepped before it has arrived.
+    unknown
+        The fate of one is not known: exits only.
+    waiting
+        Symbol and action of exits that the platform would not take and that are sent again later, by intent; no entry
+        before they are done.
+    """
+
+    under_way: bool = False
+    unknown: bool = False
+    waiting: Mapping[UUID, tuple[str, str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.under_way or self.unknown or bool(self.waiting)
+
+    def exits_of(self, symbol: str) -> frozenset[str]:
+        """Return the actions of the exits that wait in a symbol."""
+        return frozenset(action for where, action in self.waiting.values() if where == symbol)
+
+    @property
+    def why_no_entry(self) -> str:
+        """Say why no entry may be made, empty when nothing stands against one."""
+        if self.waiting:
+            return "an exit of this run waits until the platform takes it: no entry before"
+        return "an intent of this run is UNKNOWN: no entry until it is resolved" if self.unknown else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +108,16 @@ class Step:
     also: list[Callable[[Connection], None]] = field(default_factory=list)  # further writes of the same moment
 
 
-def unsettled_intents(engine: Engine, live_run_id: UUID) -> list[tuple[UUID, str, str]]:
-    """Return id, action and state of the run's intents that are on their way or unknown."""
+def unsettled_intents(engine: Engine, live_run_id: UUID) -> Unsettled:
+    """Return what is on its way, waits or is unknown of a run's intents."""
     with engine.work(engine.service, write=False) as work:
         rows = _UNSETTLED_OF.rows(work.connection, {"live_run_id": live_run_id})
-    return [(row[0], str(row[1]), str(row[2])) for row in rows]
+    waiting = {
+        row[0]: (str(row[4]), str(row[1])) for row in rows if row[2] == IntentState.NEW.value and row[3] is not None
+    }
+    unknown = any(row[2] == IntentState.UNKNOWN.value for row in rows)
+    under_way = any(row[0] not in waiting and row[2] != IntentState.UNKNOWN.value for row in rows)
+    return Unsettled(under_way, unknown, waiting)
 
 
 def load_positions(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Positions:

@@ -69,7 +69,9 @@ class Moment:
     now
         Our own clock.
     entries_allowed
-        False while an intent of the run is UNKNOWN, or in a catch-up on old bars.
+        False while an intent of the run is UNKNOWN or an exit waits, or in a catch-up on old bars.
+    closing
+        A close of the position waits until the platform takes it; it is not asked for twice.
     """
 
     quote: Quote
@@ -79,6 +81,7 @@ class Moment:
     now: datetime
     entries_allowed: bool = True
     why_not: str = ""
+    closing: bool = False
 
 
 def carry_out(
@@ -95,7 +98,7 @@ def carry_out(
         reason = rules.exit_reason(held.side.sign, decision.code)
         if reason == rules.REVERSE and not program.reverse:
             reason = rules.NO_EXIT
-        if reason == rules.NO_EXIT:
+        if reason == rules.NO_EXIT or moment.closing:
             return orders
         orders.intents.append(
             close_intent(program, run, held, decision, rules.EXIT_REASONS[reason], moment.now, principal)

@@ -33,6 +33,7 @@ def finish(
     engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step, reason: str
 ) -> Progress:
     """Set a run to STOPPED after a last look at the book."""
+    _last_try(engine, desk, run)
     desk.service.sync_book()
     positions = load_positions(engine, desk, run, hot)
     now = engine.now()
@@ -43,15 +44,34 @@ def finish(
     return Progress("STOPPED", step.bars)
 
 
+def _last_try(engine: Engine, desk: Desk, run: RunRecord) -> None:
+    """Send a replay's waiting exits once more: its clock stands from here on, so what is not taken now never will be."""
+    if not run.intents_count:
+        return
+    for intent_id in unsettled_intents(engine, run.live_run_id).waiting:
+        after = desk.service.execute(intent_id, at_once=True)
+        if after.waits:
+            now = engine.now()
+            with engine.work(engine.service) as work:
+                why = "the replay has ended"
+                move(SqlTransaction(work), after, IntentState.CANCELLED, actor=engine.service.name, now=now,
+                     detail=why, reason="run_ended")  # fmt: skip
+                add_event(work.connection, now, run, "exit_given_up", f"{after.action} was never taken: {why}",
+                          level="warning")  # fmt: skip
+                work.commit()
+
+
 def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progress:
     """Carry a stop on: take back what was not sent, deliver exits, flatten if asked, then STOPPED."""
     cancel_unsent_entries(engine, run, f"run is {run.status}")
-    waiting = unsettled_intents(engine, run.live_run_id)
-    if any(state in ("NEW", "CLAIMED", "SENDING") for _, _, state in waiting):
+    left = unsettled_intents(engine, run.live_run_id)
+    if left.under_way or left.waiting:
         desk.gateway.deliver(run.account_id)
-        waiting = unsettled_intents(engine, run.live_run_id)
-        if any(state in ("NEW", "CLAIMED", "SENDING") for _, _, state in waiting):
+        left = unsettled_intents(engine, run.live_run_id)
+        if left.under_way:
             return Progress(run.status, waiting="delivery")
+        if left.waiting and not hot.program.replayed:
+            return Progress(run.status, waiting="market")  # the run ends when its exits have gone
     if cancel_working_entries(engine, desk, run, f"run is {run.status}"):
         return Progress(run.status, waiting="delivery")
     desk.service.sync_book()

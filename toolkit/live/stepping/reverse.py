@@ -17,8 +17,6 @@ from toolkit.market import Side
 from toolkit.simulation import rules
 from toolkit.store.runs import RunRecord
 
-UNDER_WAY = frozenset({"NEW", "CLAIMED", "SENDING"})
-
 
 def enter_after_exit(
     engine: Engine, desk: Desk, run: RunRecord, hot: Hot, moment_of: Callable[[Positions, Waiting], Moment]
@@ -27,19 +25,19 @@ def enter_after_exit(
     decision = hot.state.entry
     if decision is None:
         raise AssertionError("there is an entry waiting")
-    waiting = unsettled_intents(engine, run.live_run_id)
-    if any(state in UNDER_WAY for _, _, state in waiting):
+    left = unsettled_intents(engine, run.live_run_id)
+    if left.under_way:
         return Progress(run.status, waiting="delivery")
-    if any(state == "UNKNOWN" for _, _, state in waiting):
+    if left.unknown:
         desk.service.reconcile()
-        waiting = unsettled_intents(engine, run.live_run_id)
-        if any(state in UNDER_WAY for _, _, state in waiting):
+        left = unsettled_intents(engine, run.live_run_id)
+        if left.under_way:
             return Progress(run.status, waiting="delivery")
     positions = load_positions(engine, desk, run, hot)
     step = Step()
     hot.state = replace(hot.state, entry=None)
     side = Side.BUY if rules.entry_side(decision.code) > 0 else Side.SELL
-    if positions.open or waiting:
+    if positions.open or left:
         why = "its exit is not filled" if positions.open else "the answer to its exit is unknown"
         step.orders.skips.append(Skip(side, "exit_not_filled", f"{side.value} {run.symbol} was not entered: {why}"))
     elif hot.program.managed and settled_orders(engine, desk, run):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
+from toolkit.execution.intents import BARRIER_STATES, Action
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.live.review.drift import DriftReport
@@ -21,7 +22,7 @@ _RUNS: Any = LiveRun.__table__
 _INTENTS: Any = ExecutionIntent.__table__
 _TRIPS: Any = GuardrailTrip.__table__
 #: How the keys of what `find_alerts` finds begin; what of them is not found any more is over.
-STANDING = ("error:", "stale:", "unknown:", "trip:")
+STANDING = ("error:", "stale:", "unknown:", "exit:", "trip:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class AlertLimits:
 
     Attributes
     ----------
-    unknown_after, stale_after
-        An UNKNOWN intent, a RUNNING run without a heartbeat, older than this.
+    unknown_after, stale_after, exit_after
+        An UNKNOWN intent, a RUNNING run without a heartbeat, an exit that was not carried out, older than this.
     drift_percent
         Profit gap to the model in percent of capital.
     skew_seconds
@@ -65,6 +66,7 @@ class AlertLimits:
 
     unknown_after: timedelta = timedelta(seconds=60)
     stale_after: timedelta = timedelta(seconds=120)
+    exit_after: timedelta = timedelta(seconds=60)
     drift_percent: Decimal = Decimal("0.5")
     skew_seconds: float = 2.0
     repeat: timedelta = timedelta(hours=6)
@@ -76,6 +78,7 @@ class AlertLimits:
         return cls(
             unknown_after=timedelta(seconds=settings.alert_unknown_seconds),
             stale_after=timedelta(seconds=settings.alert_stale_seconds),
+            exit_after=timedelta(seconds=settings.alert_exit_seconds),
             drift_percent=settings.alert_drift_percent,
         )
 
@@ -108,6 +111,16 @@ def find_alerts(engine: Engine, principal: Principal, limits: AlertLimits) -> li
                 what = f"{intent.action} {intent.side} {intent.symbol} is {intent.state} since {since.isoformat()}"
                 title = "an order's fate is not known"
                 found.append(Alert(f"unknown:{intent.intent_id}", "error", title, what, intent.account_id))
+        exits = select(_INTENTS).where(
+            _INTENTS.c.account_id.in_(mine),
+            _INTENTS.c.action != Action.OPEN_TRADE.value,
+            _INTENTS.c.state.in_(sorted(s.value for s in BARRIER_STATES)),
+        )
+        for intent in db.execute(exits):
+            if now - intent.created_at > limits.exit_after:
+                why = intent.reason or "not carried out yet"
+                what = f"{intent.action} {intent.side} {intent.symbol} of {intent.created_at.isoformat()}: {why}"
+                found.append(Alert(f"exit:{intent.intent_id}", "error", "an exit waits", what, intent.account_id))
         # In force by the run's own clock: a replay's trip belongs to the replayed day.
         trips = (
             select(_TRIPS, _RUNS.c.cursor)

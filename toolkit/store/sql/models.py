@@ -234,6 +234,7 @@ class ExecutionIntent(Base):
     lease_owner: Mapped[str] = mapped_column(String(100), default="")
     lease_until: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]  # platform clock at the last send
+    not_before: Mapped[datetime | None]  # platform clock; an exit that was not taken is sent again then
     unknown_since: Mapped[datetime | None]
     empty_reads: Mapped[int] = mapped_column(default=0)  # complete reads without a trace of our tag
     order_id: Mapped[str | None] = mapped_column(String(64))  # the platform's

@@ -15,7 +15,6 @@ from toolkit.live.stepping.commit import Step, commit_step, load_positions, unse
 from toolkit.live.stepping.decide import Moment, Orders, Skip, carry_out
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
-from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Side
@@ -83,17 +82,18 @@ def _of_symbol(
 
 def enter_after_exits(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, moment_of: MomentOf) -> Progress:
     """Make the entries of a moment once its exits are filled; keep waiting while an exit is on its way."""
-    waiting = unsettled_intents(engine, run.live_run_id)
-    if any(state in UNDER_WAY for _, _, state in waiting):
+    left = unsettled_intents(engine, run.live_run_id)
+    if left.under_way:
         return Progress(run.status, waiting="delivery")
-    if any(state == "UNKNOWN" for _, _, state in waiting):
+    if left.unknown:
         desk.service.reconcile()
-        waiting = unsettled_intents(engine, run.live_run_id)
-        if any(state in UNDER_WAY for _, _, state in waiting):
+        left = unsettled_intents(engine, run.live_run_id)
+        if left.under_way:
             return Progress(run.status, waiting="delivery")
     positions = load_positions(engine, desk, run, hot)
     entries, hot.state = hot.state.entries, replace(hot.state, entries=())
-    why_not = "the answer to an exit of this moment is unknown" if waiting else ""
+    why_not = "an exit of this moment waits" if left.waiting else ""
+    why_not = why_not or ("the answer to an exit of this moment is unknown" if left else "")
     step = Step(market_time=desk.platform.now())
     step.orders = enter_all(hot, run, positions, entries, moment_of, engine.service, why_not)
     commit_step(engine, run, hot, positions, step)

@@ -15,7 +15,7 @@ from functools import partial
 
 from toolkit.clock import from_ns, to_ns
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Step, load_positions
+from toolkit.live.stepping.commit import Step, Unsettled, load_positions
 from toolkit.live.stepping.decide import Moment, Orders
 from toolkit.live.stepping.joint.act import commit_moment, enter_after_exits, plan_moment
 from toolkit.live.stepping.program import Hot
@@ -53,11 +53,13 @@ class _Look:
     fresh: frozenset[str]
 
 
-def step_joint_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
+def step_joint_platform(
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, left: Unsettled
+) -> Progress:
     """Take the bars that have closed since each symbol's cursor, act on the newest, and keep an eye on quotes and book."""
     keep_book(engine, desk)
     if hot.state.entries:
-        again = partial(_moment, engine, desk, run, hot, {}, {}, unknown)
+        again = partial(_moment, engine, desk, run, hot, {}, {}, left)
         return enter_after_exits(engine, desk, run, hot, again)
     look = _look(desk, run, hot, limit)
     for symbol, found in look.found.items():
@@ -71,7 +73,7 @@ def step_joint_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *,
     _note(engine, desk, run, hot, look, step)
     newest = {symbol: int(bars.ts[-1]) for symbol, bars in look.bars.items()}
     opened = {symbol: bars.ts.tolist() for symbol, bars in look.bars.items()}
-    moment_of = partial(_moment, engine, desk, run, hot, newest, opened, unknown)
+    moment_of = partial(_moment, engine, desk, run, hot, newest, opened, left)
     step.orders, entries = _act(hot, run, positions, decisions, newest, moment_of, step, engine)
     mark_day(desk, hot, positions, max(bars.closes_at(len(bars) - 1) for bars in look.bars.values()), step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
@@ -202,11 +204,11 @@ def _moment(
     hot: Hot,
     newest: Mapping[str, int],
     opened: Mapping[str, list[int]],
-    unknown: bool,
+    left: Unsettled,
     positions: Positions,
     decision: Waiting,
 ) -> Moment:
     symbol = decision.symbol
     stale = decision.bar_ns != newest.get(symbol, decision.bar_ns)
     mine, fresh = run.seen_as(symbol), opened.get(symbol, [])
-    return live_moment(engine, desk, mine, hot, positions, fresh, unknown=unknown, stale=stale)
+    return live_moment(engine, desk, mine, hot, positions, fresh, left=left, stale=stale)

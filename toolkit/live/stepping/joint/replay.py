@@ -13,10 +13,11 @@ from functools import partial
 from typing import cast
 
 from toolkit.clock import from_ns
+from toolkit.execution.intents import Action
 from toolkit.execution.ports import ReplayVenue
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
+from toolkit.live.stepping.commit import Mark, Step, Unsettled, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment
 from toolkit.live.stepping.ending import finish
 from toolkit.live.stepping.joint.act import commit_moment, enter_after_exits, plan_moment
@@ -27,25 +28,24 @@ from toolkit.live.stepping.run_state import Waiting
 from toolkit.live.stepping.sources.replay import ENTER, EXIT_LONG, EXIT_SHORT, catch_up
 from toolkit.store.runs import RunRecord
 
-_UNKNOWN = "an intent of this run is UNKNOWN: no entry until it is resolved"
-
 
 def step_joint_replay(
-    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, barrier_ns: int | None, limit: int, unknown: bool
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, barrier_ns: int | None, limit: int, left: Unsettled
 ) -> Progress:
     """Step closed bars of all symbols up to the first order, or ``limit`` bars, and commit them together.
 
     Parameters
     ----------
-    barrier_ns, unknown
+    barrier_ns, left
         As for `toolkit.live.stepping.sources.replay.step_replay`.
     """
     data = hot.program.joint
     if data is None:
         raise AssertionError("a replay has its bars")
     venue = cast("ReplayVenue", desk.platform)
+    unknown = bool(left)
     catch_up(desk, venue, hot)
-    moment_of = partial(_moment, engine, desk, hot, data, unknown)
+    moment_of = partial(_moment, engine, desk, hot, data, left)
     if hot.state.entries:
         return enter_after_exits(engine, desk, run, hot, moment_of)
     positions = load_positions(engine, desk, run, hot)
@@ -186,7 +186,7 @@ def _moment(
     desk: Desk,
     hot: Hot,
     data: JointData,
-    unknown: bool,
+    left: Unsettled,
     positions: Positions,
     decision: Waiting,
 ) -> Moment:
@@ -205,6 +205,7 @@ def _moment(
         rate=conversion_rate(desk.platform, program.instrument.quote_currency, program.currency),
         cooldown_from=cooldown_from,
         now=engine.now(),
-        entries_allowed=not unknown,
-        why_not=_UNKNOWN if unknown else "",
+        entries_allowed=not left,
+        why_not=left.why_no_entry,
+        closing=Action.CLOSE_POSITION.value in left.exits_of(symbol),
     )

@@ -36,6 +36,10 @@ class Bar:
         The open quote in points.
     moment_of
         Everything else that an entry needs; asked only when there is one.
+    exits_wait
+        Actions of the run's exits that wait until the platform takes them.
+    settled
+        Nothing of the run is UNKNOWN: a reduction whose answer was lost may still be carried out.
     """
 
     program: Program
@@ -46,6 +50,8 @@ class Bar:
     now: datetime
     principal: Principal
     moment_of: Callable[[], Moment]
+    exits_wait: frozenset[str] = frozenset()
+    settled: bool = True
 
 
 def carry_out_managed(
@@ -100,9 +106,11 @@ def _position(bar: Bar, memory: Memory, held: OpenTrade, orders: Orders) -> Memo
     if reason == rules.NO_EXIT and known is not None and 0 < known["plan"]["life"] <= known["bars"]:
         reason = rules.TIME_EXIT
     if reason != rules.NO_EXIT:
-        _close(bar, held, reason, orders)
+        if Action.CLOSE_POSITION.value not in bar.exits_wait:
+            _close(bar, held, reason, orders)
         return memory
-    return memory if known is None else _manage(bar, memory, known, held, orders)
+    # What was asked for comes first. Its best price is remembered, so whatever falls due meanwhile is planned afterwards.
+    return memory if known is None or bar.exits_wait else _manage(bar, memory, known, held, orders)
 
 
 def _manage(bar: Bar, memory: Memory, known: Mapping[str, Any], held: OpenTrade, orders: Orders) -> Memory:
@@ -117,6 +125,11 @@ def _manage(bar: Bar, memory: Memory, known: Mapping[str, Any], held: OpenTrade,
         _close(bar, held, rules.STOP_LOSS, orders)
         return memory
     done, left = list(known["done"]), held.steps
+    asked = known.get("left", 0)
+    # A reduction that was refused, or filled in part: it counts when the volume is gone, not when it was asked for.
+    if bar.settled and 0 < asked < left:
+        left = asked
+        orders.intents.append(reduce_intent(bar, held, left, len(done)))
     least = bar.program.instrument.min_steps
     for k, (points, ratio, num, den) in enumerate(plan["parts"]):
         if done[k] or not managed.gain_reached(side, entry, best, points, ratio, plan["stop"]):
@@ -125,13 +138,15 @@ def _manage(bar: Bar, memory: Memory, known: Mapping[str, Any], held: OpenTrade,
         part = managed.part_steps(held.entry_steps, num, den, left, least)
         if part >= left:
             _close(bar, held, rules.PARTIAL, orders)
-            return done_with(memory, done)
+            done[k] = 0  # if the close is refused it is asked for again
+            return done_with(memory, done, asked)
         if part > 0:
             left -= part
+            asked = left
             orders.intents.append(reduce_intent(bar, held, left, k))
     if stop != held.stop_points:
         orders.intents.append(stop_intent(bar, held, stop))
-    return done_with(memory, done) if done != known["done"] else memory
+    return done_with(memory, done, asked) if done != known["done"] else memory
 
 
 def _close(bar: Bar, held: OpenTrade, reason: int, orders: Orders) -> None:

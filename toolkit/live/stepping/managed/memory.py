@@ -5,7 +5,8 @@
 ``until``
     Moment up to which its pending order works, ns; 0 when none was placed, or it is known to be gone.
 ``held``
-    The open position: the plan it was opened by, closed bars since its fill, its best price, which partials are decided.
+    The open position: the plan it was opened by, closed bars since its fill, its best price, which partials are decided,
+    and how many steps they leave (asked for again while more is open).
 ``left``
     Its trade, volume and earnings without swap before the clock moves on.
 """
@@ -99,9 +100,9 @@ def as_it_was(memory: Memory, positions: Positions) -> Positions:
     return replace(positions, closed=closed)
 
 
-def done_with(memory: Memory, parts: list[int]) -> dict[str, Any]:
-    """Note which partials have been decided."""
-    return {**memory, "held": {**memory["held"], "done": parts}}
+def done_with(memory: Memory, parts: list[int], left: int) -> dict[str, Any]:
+    """Note which partials have been decided, and down to how many steps the last of them goes."""
+    return {**memory, "held": {**memory["held"], "done": parts, "left": left}}
 
 
 def managed_position(memory: Memory, held: OpenTrade) -> Mapping[str, Any] | None:

@@ -16,9 +16,10 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select
 
 from toolkit.clock import from_ns, to_ns
+from toolkit.execution.intents import Action
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Step, commit_step, load_positions
+from toolkit.live.stepping.commit import Step, Unsettled, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.managed.act import Bar, cancel_intent, carry_out_managed
 from toolkit.live.stepping.managed.memory import after_bar, plan_words
@@ -43,11 +44,11 @@ _RECONCILE_SECONDS = 15.0
 _reconciled: dict[tuple[int, UUID], float] = {}
 
 
-def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, unknown: bool) -> Progress:
+def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit: int, left: Unsettled) -> Progress:
     """Take the bars that have closed since the cursor, act on the newest, and keep an eye on quote and book."""
     keep_book(engine, desk)
     if hot.state.entry is not None:
-        return _second_half(engine, desk, run, hot, unknown)
+        return _second_half(engine, desk, run, hot, left)
     first = run.cursor is None
     after = history_start(desk, run, hot) if first else run.cursor
     count = max(limit, hot.program.warmup_bars + 10)
@@ -69,7 +70,7 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
         span = {"first_ns": int(bars.ts[0]), "warm_to_ns": int(bars.ts[-1])}
         hot.state = replace(hot.state, extra={**hot.state.extra, **span})
     else:
-        step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, unknown)
+        step.orders = _act(engine, desk, run, hot, positions, decisions, bars.ts.tolist(), step, left)
     mark_day(desk, hot, positions, bars.closes_at(len(bars) - 1), step)
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
     if found.again is not None:
@@ -82,18 +83,18 @@ def step_platform(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, limit
     if step.orders.intents:
         desk.gateway.deliver(run.account_id)
     if hot.state.entry is not None:
-        second = _second_half(engine, desk, run, hot, unknown)
+        second = _second_half(engine, desk, run, hot, left)
         return replace(second, bars=step.bars, orders=second.orders + len(step.orders.intents))
     return Progress(run.status, step.bars, orders=len(step.orders.intents))
 
 
-def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, unknown: bool) -> Progress:
+def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, left: Unsettled) -> Progress:
     return enter_after_exit(
         engine,
         desk,
         run,
         hot,
-        lambda held, _: live_moment(engine, desk, run, hot, held, [], unknown=unknown, stale=False),
+        lambda held, _: live_moment(engine, desk, run, hot, held, [], left=left, stale=False),
     )
 
 
@@ -152,7 +153,7 @@ def _act(
     decisions: list[Waiting],
     fresh: list[int],
     step: Step,
-    unknown: bool,
+    left: Unsettled,
 ) -> Orders:
     """Carry out the newest bar's decision; of older ones only an exit still counts."""
     newest = step.cursor_ns
@@ -162,7 +163,7 @@ def _act(
         look_after_order(engine, desk, run, hot, to_ns(desk.platform.now()))
     for decision in decisions:
         stale = decision.bar_ns != newest
-        moment = live_moment(engine, desk, run, hot, positions, fresh, unknown=unknown, stale=stale)
+        moment = live_moment(engine, desk, run, hot, positions, fresh, left=left, stale=stale)
         if stale and decision.code & 3:
             step.events.append(
                 (
@@ -173,7 +174,7 @@ def _act(
                 )
             )
         if managed:
-            orders = _managed(engine, run, hot, positions, decision, moment, stale)
+            orders = _managed(engine, run, hot, positions, decision, moment, stale, left)
         else:
             orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if stale:
@@ -184,7 +185,14 @@ def _act(
 
 
 def _managed(
-    engine: Engine, run: RunRecord, hot: Hot, positions: Positions, decision: Waiting, moment: Moment, stale: bool
+    engine: Engine,
+    run: RunRecord,
+    hot: Hot,
+    positions: Positions,
+    decision: Waiting,
+    moment: Moment,
+    stale: bool,
+    left: Unsettled,
 ) -> Orders:
     """Take a bar into the memory of a managed run and plan what follows; of an old bar only the strategy's exit counts."""
     hot.state = replace(hot.state, managed=after_bar(hot.state.managed, positions, decision))
@@ -201,6 +209,8 @@ def _managed(
         now=moment.now,
         principal=engine.service,
         moment_of=lambda: moment,
+        exits_wait=left.exits_of(run.symbol),
+        settled=not left.unknown,
     )
     orders, memory = carry_out_managed(
         bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
@@ -223,19 +233,19 @@ def live_moment(
     positions: Positions,
     fresh: list[int],
     *,
-    unknown: bool,
+    left: Unsettled,
     stale: bool,
 ) -> Moment:
     program = hot.program.of(run.symbol)
-    why = "an intent of this run is UNKNOWN: no entry until it is resolved" if unknown else "the bar is not the newest"
     return Moment(
         quote=desk.platform.quote(run.symbol),
         equity=equity_now(desk, hot, positions),
         rate=conversion_rate(desk.platform, program.instrument.quote_currency, program.currency),
         cooldown_from=_cooldown_from(engine, desk, run, hot, fresh),
         now=engine.now(),
-        entries_allowed=not unknown and not stale,
-        why_not=why,
+        entries_allowed=not left and not stale,
+        why_not=left.why_no_entry or "the bar is not the newest",
+        closing=Action.CLOSE_POSITION.value in left.exits_of(run.symbol),
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import cast
 
 from toolkit.clock import from_ns
+from toolkit.execution.intents import Action
 from toolkit.execution.ports import ReplayVenue
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Mark, Step, commit_step, load_positions
+from toolkit.live.stepping.commit import Mark, Step, Unsettled, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.ending import finish, take_back_orders
 from toolkit.live.stepping.managed.act import Bar, carry_out_managed
@@ -35,7 +36,7 @@ EXIT_SHORT = 8
 
 
 def step_replay(
-    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, barrier_ns: int | None, limit: int, unknown: bool
+    engine: Engine, desk: Desk, run: RunRecord, hot: Hot, *, barrier_ns: int | None, limit: int, left: Unsettled
 ) -> Progress:
     """Step closed bars up to the first order, or ``limit`` bars, and commit them together.
 
@@ -43,17 +44,19 @@ def step_replay(
     ----------
     barrier_ns
         How far the other runs of the account let the clock move; None when there are none.
-    unknown
-        One of the run's intents is UNKNOWN where the clock stands now: exits only. It is looked at again wherever the
-        clock has moved to, so what a decision sees does not depend on where the step before it began.
+    left
+        What is not settled of the run's intents where the clock stands now: an UNKNOWN one, or an exit that waits, lets
+        only exits go. It is looked at again wherever the clock has moved to, so what a decision sees does not depend on
+        where the step before it began.
     """
     data = hot.program.data
     if data is None:
         raise AssertionError("a replay has its bars")
     venue = cast("ReplayVenue", desk.platform)
+    unknown = bool(left)
     catch_up(desk, venue, hot)
     if hot.state.entry is not None:
-        return _second_half(engine, desk, run, hot, data, unknown)
+        return _second_half(engine, desk, run, hot, data, left)
     managed = hot.program.managed
     if managed:
         look_after_order(engine, desk, run, hot, hot.state.clock_ns)
@@ -99,10 +102,10 @@ def step_replay(
             return Progress(run.status, taken + step.bars)
         step.signals += decision.code != 0
         if managed:
-            step.orders = _managed(engine, desk, run, hot, data, positions, decision, unknown)
+            step.orders = _managed(engine, desk, run, hot, data, positions, decision, left)
             step.market_time = from_ns(decision.act_ns)
         else:
-            moment = _moment(engine, desk, hot, data, positions, decision, unknown)
+            moment = _moment(engine, desk, hot, data, positions, decision, left)
             step.market_time = moment.quote.ts
             step.orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if step.orders:
@@ -112,7 +115,7 @@ def step_replay(
             if step.orders.intents:
                 desk.gateway.deliver(run.account_id)
             if hot.state.entry is not None:
-                second = _second_half(engine, desk, run, hot, data, unknown)
+                second = _second_half(engine, desk, run, hot, data, left)
                 return replace(second, bars=taken + step.bars, orders=second.orders + len(step.orders.intents))
             return Progress(run.status, taken + step.bars, orders=len(step.orders.intents))
         if taken + step.bars >= limit:
@@ -128,7 +131,7 @@ def _managed(
     data: ReplayData,
     positions: Positions,
     decision: Waiting,
-    unknown: bool,
+    left: Unsettled,
 ) -> Orders:
     """Take the decision's bar into the memory of a managed run and plan what follows at the open after it."""
     hot.state = replace(hot.state, managed=after_bar(hot.state.managed, positions, decision))
@@ -143,7 +146,9 @@ def _managed(
         ask=int(data.bars.ask_open[row]),
         now=engine.now(),
         principal=engine.service,
-        moment_of=lambda: _moment(engine, desk, hot, data, positions, decision, unknown),
+        moment_of=lambda: _moment(engine, desk, hot, data, positions, decision, left),
+        exits_wait=left.exits_of(run.symbol),
+        settled=not left.unknown,
     )
     orders, memory = carry_out_managed(
         bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
@@ -153,9 +158,9 @@ def _managed(
     return orders
 
 
-def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, data: ReplayData, unknown: bool) -> Progress:
+def _second_half(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, data: ReplayData, left: Unsettled) -> Progress:
     return enter_after_exit(
-        engine, desk, run, hot, lambda held, decision: _moment(engine, desk, hot, data, held, decision, unknown)
+        engine, desk, run, hot, lambda held, decision: _moment(engine, desk, hot, data, held, decision, left)
     )
 
 
@@ -270,7 +275,7 @@ def _mark_days(hot: Hot, positions: Positions, before: int, reach: int, step: St
 
 
 def _moment(
-    engine: Engine, desk: Desk, hot: Hot, data: ReplayData, positions: Positions, decision: Waiting, unknown: bool
+    engine: Engine, desk: Desk, hot: Hot, data: ReplayData, positions: Positions, decision: Waiting, left: Unsettled
 ) -> Moment:
     program = hot.program
     quote = desk.platform.quote(program.instrument.symbol)
@@ -293,6 +298,7 @@ def _moment(
         rate=rate,
         cooldown_from=cooldown_from,
         now=engine.now(),
-        entries_allowed=not unknown,
-        why_not="an intent of this run is UNKNOWN: no entry until it is resolved" if unknown else "",
+        entries_allowed=not left,
+        why_not=left.why_no_entry,
+        closing=Action.CLOSE_POSITION.value in left.exits_of(program.instrument.symbol),
     )
