@@ -248,6 +248,32 @@ def test_the_price_collar_denies_one_look():
     assert enter(desk) == FILLED
 
 
+@pytest.mark.parametrize("booked_by", ["sync_book", "reconcile"])
+@pytest.mark.parametrize("of_the_account", [False, True])
+def test_the_rest_of_a_partly_filled_pending_entry_counts(booked_by, of_the_account):
+    """What still works of it may become volume any time: 0.2 filled and 0.3 working are 0.5, whoever booked the fill."""
+    guards = ({"account": AccountGuards(max_lots="0.9")}) if of_the_account else ({"run": Guards(max_lots="0.9")})
+    desk = guarded(**guards)
+    limit = Decimal("1.09900")
+    working = desk.service.execute(
+        desk.entry(
+            order_type=OrderType.LIMIT, limit_price=limit, stop_loss=Decimal("1.09700"), take_profit=None
+        ).intent_id
+    )
+    assert working.state is IntentState.WORKING
+    (order,) = desk.platform.orders.values()
+    assert order.lots == Decimal("0.50")
+    part = OpenOrder(working.tag, "EURUSD", Side.BUY, OrderType.MARKET, Decimal("0.2"), None, Decimal("1.09700"))
+    filled = desk.platform.fill(part)
+    rest = replace(order, filled_lots=Decimal("0.2"), position_id=filled.position_id, state="partial")
+    desk.platform.orders[order.order_id] = rest
+    getattr(desk.service, booked_by)()
+    assert enter(desk, risk_percent=Decimal(1)) == denied("guard_max_lots")
+    assert enter(desk, risk_percent=Decimal("0.8"))[0] is IntentState.FILLED
+    del desk.platform.orders[order.order_id]
+    assert enter(desk, risk_percent=Decimal("0.5"))[0] is IntentState.FILLED
+
+
 def test_currency_exposure_is_net_and_may_always_shrink():
     """Long EUR beyond the limit is denied; an entry that makes the net position smaller is not."""
     desk = guarded(account=AccountGuards(max_currency_exposure=5))

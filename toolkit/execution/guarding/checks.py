@@ -19,6 +19,7 @@ from toolkit.execution.guarding.exposure import (
     Rated,
     held_by_intents,
     held_by_positions,
+    held_by_rests,
     net_by_currency,
     total_notional,
 )
@@ -305,7 +306,13 @@ class GuardCheck:
         if scope.run is not None:
             ours = {t.position_id for t in scope.trades}
             positions = tuple(p for p in positions if p.position_id in ours)
-        return [*held_by_positions(positions), *held_by_intents(self._work, scope.waiting)]
+        rests = held_by_rests(self._work, self._account.account_id, self._view.book.orders, counted=scope.waiting)
+        owner = None if scope.run is None else scope.run.live_run_id
+        return [
+            *held_by_positions(positions),
+            *held_by_intents(self._work, scope.waiting),
+            *(h for h in rests if owner is None or (h.intent is not None and h.intent.live_run_id == owner)),
+        ]
 
     def _missing(self, held: Sequence[Held]) -> tuple[str, ...]:
         return tuple(sorted({h.symbol for h in held} - set(self._rated())))

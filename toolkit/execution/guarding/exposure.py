@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from uuid import UUID
 
 from toolkit.execution.ledger.records import IntentRecord
 from toolkit.execution.ledger.store import Transaction
-from toolkit.execution.ports import PlatformPosition, TradingPlatform
+from toolkit.execution.ports import PlatformOrder, PlatformPosition, TradingPlatform
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.market import Instrument, Quote, Rate, Side
 from toolkit.simulation import rules
@@ -64,6 +65,33 @@ def held_by_intents(work: Transaction, waiting: Iterable[IntentRecord]) -> list[
         lots = sent[-1] if sent else intent.lots
         if lots is not None:
             out.append(Held(intent.symbol, intent.side, lots, intent=intent))
+    return out
+
+
+def held_by_rests(
+    work: Transaction, account_id: UUID, orders: Iterable[PlatformOrder], counted: Iterable[IntentRecord]
+) -> list[Held]:
+    """Return what still works at the platform of our entries that were filled in part: it may become volume any time.
+
+    Parameters
+    ----------
+    counted
+        Entries whose whole volume is counted already.
+    """
+    working = [o for o in orders if o.lots > o.filled_lots]
+    if not working:
+        return []
+    owners = work.intents_by_tag(
+        account_id, {o.tag_text for o in working if o.tag_text}, {o.magic for o in working if o.magic}
+    )
+    known = {i.intent_id for i in counted}
+    out: list[Held] = []
+    for intent in owners:
+        if intent.action.is_entry and intent.intent_id not in known:
+            rests = (
+                o.lots - o.filled_lots for o in working if o.tag_text == intent.client_tag or o.magic == intent.magic
+            )
+            out += [Held(intent.symbol, intent.side, rest, intent=intent) for rest in rests]
     return out
 
 
