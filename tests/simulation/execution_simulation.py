@@ -4,22 +4,19 @@ Everything that happens is drawn from one seed, in one thread: a worker runs in 
 before every transaction and around every call to the platform, where it may be killed or left standing. The same seed is the
 same world, step by step (`trace` says so). Run it alone with::
 
-    python tests/simulation/execution_simulation.py --seeds 100000
+    python tests/simulation/execution_simulation.py --seeds 100000 --workers 0
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import random
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,266 +24,45 @@ from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from execution_desk import EURUSD, START, ScriptedPlatform
+from execution_desk import EURUSD, START
 from greenlet import getcurrent, greenlet
+from world import seeds
+from world.ground import (
+    ACCOUNT,
+    DELICATE,
+    MAX_OPEN,
+    OWNER,
+    POLICY,
+    QUIET,
+    RUN,
+    Dial,
+    Killed,
+    SimClock,
+    SimStore,
+    Violation,
+    Worker,
+)
+from world.invariants import Invariants
+from world.venue import Venue
 
 from toolkit.errors import LeaseLost, LostRace, PlatformError, StoreError
 from toolkit.execution.builder import EntrySkipped, build_trade_request
 from toolkit.execution.idempotency import run_key, signal_fingerprint
-from toolkit.execution.intents import BARRIER_STATES, Action, IntentState, check_transition
+from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.memory import MemoryStore
 from toolkit.execution.ledger.records import AccountRecord, IntentRecord, RunRecord
 from toolkit.execution.ledger.submit import make_entry, make_intent, submit
-from toolkit.execution.ports import (
-    Book,
-    ClientTag,
-    ClosePosition,
-    History,
-    ModifyProtection,
-    OpenOrder,
-    OrderResult,
-    OrderType,
-    Outcome,
-    PlatformCommand,
-)
 from toolkit.execution.principal import Principal
 from toolkit.execution.request import CloseRequest, ModifyRequest, ReduceRequest, RequestMetadata
-from toolkit.execution.trade_service import ServicePolicy, TradeService
+from toolkit.execution.trade_service import TradeService
 from toolkit.market import Rate, Side
 from toolkit.risk.guardrails import Guards
 
-ACCOUNT, RUN, OWNER = UUID(int=1), UUID(int=2), UUID(int=3)
-MAX_OPEN = 3
-POLICY = ServicePolicy(
-    lease_seconds=8.0,
-    send_budget_seconds=1.0,
-    backoff_seconds=0.05,
-    protection_limit_seconds=10.0,
-    max_quote_age_seconds=15.0,
-)
 S = IntentState
-# Where a worker standing still hurts most: between two durable steps, and on the wire.
-DELICATE = frozenset({"FP2_claimed", "FP3_sending", "FP4_before_send", "on the wire", "FP5_answered"})
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
-class Killed(BaseException):
-    """kill -9: the worker is gone at the point where it stood."""
 
 
 @dataclass
-class Dial:
-    """How hostile the world is; probabilities per occasion."""
-
-    ambiguous: float = 0.12  # the answer is lost
-    lost_request: float = 0.4  # of the ambiguous: it never arrived
-    late: float = 0.4  # of the ambiguous: it is accepted later
-    not_accepted: float = 0.06
-    refused: float = 0.03
-    partial: float = 0.05
-    unprotected: float = 0.05
-    raises: float = 0.02
-    read_fails: float = 0.05
-    database_fails: float = 0.02
-    kill: float = 0.03
-    stall: float = 0.04
-    bus_duplicate: float = 0.15
-    bus_drop: float = 0.1
-    cut_comment: float = 0.1
-
-
-QUIET = Dial(*([0.0] * 15))
-
-
-class SimClock:
-    """Wall time that an operator may turn, and monotonic time that nobody can."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self._world.seconds + self._world.wall_offset)
-
-    def monotonic(self) -> float:
-        return self._world.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self._world.pause("sleep")
-
-
-class SimStore:
-    """A store whose transactions may fail to begin or to commit; others run before each of them."""
-
-    def __init__(self, world: World, inner: Any) -> None:
-        self._world = world
-        self.inner = inner
-        self.commits = 0
-
-    @contextmanager
-    def begin(self, principal: Principal, *, write: bool = True) -> Iterator[Any]:
-        world = self._world
-        if write:
-            world.pause("transaction")
-        if world.inside_worker and world.rng.random() < world.dial.database_fails:
-            world.count("database_failed")
-            raise StoreError("simulated: database is locked")
-        self.commits += write
-        with self.inner.begin(principal, write=write) as work:
-            if world.inside_worker and write and world.rng.random() < world.dial.database_fails:
-                work = _FailingCommit(work)
-            yield work
-        if write:
-            world.pause("after transaction")
-
-
-class _FailingCommit:
-    def __init__(self, work: Any) -> None:
-        self._work = work
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._work, name)
-
-    def commit(self) -> None:
-        raise StoreError("simulated: disk full")
-
-
-class Venue(ScriptedPlatform):
-    """A platform that loses answers, accepts late, fills in part and remembers every command that was accepted."""
-
-    clock_tolerance = timedelta(0)
-
-    def __init__(self, world: World) -> None:
-        super().__init__(SimClock(world))  # type: ignore[arg-type]
-        self.world = world
-        self.accepted_opens: Counter[str] = Counter()
-        self.late: list[tuple[float, PlatformCommand]] = []
-        self.calls: list[tuple[str, PlatformCommand]] = []
-        self.foreign: set[str] = set()
-        self.touched_foreign: list[str] = []
-
-    def session(self) -> Venue:
-        """Return what a worker trades on."""
-        return self
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.world.seconds)
-
-    def move_quote(self, points: int) -> None:
-        """Let the market move."""
-        old = self.quotes["EURUSD"]
-        step = points * EURUSD.point
-        self.quotes["EURUSD"] = replace(old, bid=old.bid + step, ask=old.ask + step)
-
-    def open_by_hand(self) -> str:
-        """Let a person open a position at the terminal."""
-        order = OpenOrder(
-            ClientTag("manual", 0), "EURUSD", Side.BUY, OrderType.MARKET, Decimal("0.3"), None, Decimal(1)
-        )
-        answer = ScriptedPlatform.fill(self, order)
-        assert answer.position_id is not None
-        return answer.position_id
-
-    def settle_time(self) -> None:
-        """Let the venue's time follow the world's, and accept what is due."""
-        self.time = self.now()
-        self.quotes["EURUSD"] = replace(self.quotes["EURUSD"], ts=self.time)
-        due = [c for at, c in self.late if at <= self.world.seconds]
-        self.late = [(at, c) for at, c in self.late if at > self.world.seconds]
-        for command in due:
-            self.world.count("accepted_late")
-            self._accept(command)
-
-    def book(self) -> Book:
-        self._pause_read("book")
-        return super().book()
-
-    def history(self, since: datetime, until: datetime) -> History:
-        self._pause_read("history")
-        return super().history(since, until)
-
-    def send(self, command: PlatformCommand) -> OrderResult:
-        world, dial, rng = self.world, self.world.dial, self.world.rng
-        world.check_send(command)
-        self.calls.append((world.current_name, command))
-        world.pause("on the wire")
-        x = rng.random()
-        if x < dial.ambiguous:
-            fate = rng.random()
-            if fate < dial.lost_request:
-                world.count("request_lost")
-            elif fate < dial.lost_request + dial.late:
-                self.late.append((world.seconds + rng.choice([2, 20, 200, 900]), command))
-            else:
-                world.count("answer_lost")
-                self._accept(command)
-            world.pause("time-out")
-            return OrderResult(Outcome.UNKNOWN, code="10012")
-        x -= dial.ambiguous
-        if x < dial.not_accepted:
-            return OrderResult(Outcome.NOT_ACCEPTED, code="10004")
-        x -= dial.not_accepted
-        if x < dial.refused:
-            return OrderResult(Outcome.FINAL, code="10006")
-        x -= dial.refused
-        if x < dial.raises:
-            self._accept(command)
-            raise RuntimeError("simulated: the pipe broke after the request was written")
-        answer = self._accept(command)
-        world.pause("answer on the wire")
-        return answer
-
-    def _accept(self, command: PlatformCommand) -> OrderResult:
-        dial, rng = self.world.dial, self.world.rng
-        if isinstance(command, OpenOrder):
-            self.accepted_opens[command.tag.text] += 1
-            partial = rng.random() < dial.partial
-            bare = rng.random() < dial.unprotected
-            order = replace(
-                command,
-                lots=command.lots / 2 // Decimal("0.01") * Decimal("0.01") if partial else command.lots,
-                stop_loss=None if bare else command.stop_loss,
-                tag=replace(command.tag, text=command.tag.text[:16])
-                if rng.random() < dial.cut_comment
-                else command.tag,
-            )
-            answer = super().fill(order)
-            answer = replace(answer, protected=not bare)
-            return replace(answer, outcome=Outcome.PARTIAL) if partial else answer
-        if isinstance(command, ClosePosition | ModifyProtection):
-            if command.position_id in self.foreign:
-                self.touched_foreign.append(command.position_id)
-            held = self.positions.get(command.position_id)
-            if held is None:
-                return OrderResult(Outcome.ALREADY, position_id=command.position_id)
-            if isinstance(command, ClosePosition) and command.lots is not None and command.lots >= held.lots:
-                command = replace(command, lots=None)
-        return super().fill(command)
-
-    def _pause_read(self, name: str) -> None:
-        self.world.pause(name)
-        if self.world.inside_worker and self.world.rng.random() < self.world.dial.read_fails:
-            self.fail_reads = 1
-
-
-@dataclass
-class Worker:
-    """One worker process; killed and started again it is another owner."""
-
-    name: str
-    life: int = 0
-    thread: Any = None
-    stalled_until: float = 0.0
-    service: TradeService | None = None
-
-
-@dataclass
-class World:
+class World(Invariants):
     """One seed's world."""
 
     seed: int
@@ -496,8 +272,15 @@ class World:
         elif x < 0.80:
             self.wall_offset += rng.choice([-7200, 7200])
             self.count("clock_jumps")
-        elif x < 0.90 and self.bus:
+        elif x < 0.90:
             rng.shuffle(self.bus)
+        elif rng.random() < self.dial.market_closes:
+            self.close_market(rng.choice([5, 40, 300]))
+
+    def close_market(self, seconds: float) -> None:
+        """Nobody trades for so long; positions may still go by themselves."""
+        self.venue.closed_until = self.seconds + seconds
+        self.count("market_closings")
 
     def signal(self) -> None:
         """A strategy speaks: something new, or something it said before."""
@@ -617,6 +400,7 @@ class World:
     def calm_down(self) -> None:
         """No more faults: everything in flight must come to an end by itself."""
         self.dial = QUIET
+        self.venue.closed_until = 0.0
         self.halt(False)
         self.set_status("RUNNING")
         for worker in self.workers:
@@ -633,142 +417,6 @@ class World:
                     break
                 self.run_worker(worker)
 
-    # invariants
-    def check_send(self, command: PlatformCommand) -> None:
-        """What must hold at the very call of the platform; noted, because the service takes every exception as ambiguous."""
-        worker = self.current
-        if worker is None or worker.service is None:
-            return
-        held = worker.service.lease.held
-        if held is None or self.seconds > held.deadline:
-            self.broken.append("fence: a worker called the platform after its lease was over")
-        with self.memory.begin(self.principal, write=False) as work:
-            owners = work.intents_by_tag(ACCOUNT, {command.tag.text})
-        if not owners:
-            self.broken.append("I2: the platform heard of an order that is not in the store")
-            return
-        intent = owners[0]
-        if intent.state is not S.SENDING:
-            self.broken.append(f"I2: sent while the store says {intent.state.value}")
-        if not isinstance(command, OpenOrder):
-            return
-        if self.memory_account().halted_at is not None:
-            self.broken.append("I5: an entry was sent while the account was halted")
-        if self.memory_run().status != "RUNNING":
-            self.broken.append("I5: an entry was sent after the run was told to stop")
-        if intent.valid_until is not None and self.venue.now() > intent.valid_until + self.venue.clock_tolerance:
-            self.broken.append("I5: an entry was sent after its time")
-
-    def check_always(self) -> None:
-        """What must hold after every step."""
-        if self.broken:
-            raise Violation(self.broken[0])
-        twice = [tag for tag, n in self.venue.accepted_opens.items() if n > 1]
-        if twice:
-            raise Violation(f"I1: {len(twice)} intents have two orders at the platform")
-        ours = len(self.venue.positions) - sum(1 for p in self.venue.positions if p in self.venue.foreign)
-        if ours > MAX_OPEN:
-            raise Violation(f"I4: {ours} positions open, {MAX_OPEN} allowed")
-        if self.venue.touched_foreign:
-            raise Violation("I3: a foreign position was touched")
-        seen = (len(self.venue.deals), self.store.commits)
-        if seen != self.checked:
-            self.checked = seen
-            self._check_books()
-
-    def _check_books(self) -> None:
-        """What the store says of the platform: never more than happened there, and exactly what it has seen of it."""
-        ids = {d.deal_id for d in self.venue.deals}
-        with self.memory.begin(self.principal, write=False) as work:
-            known = work.known_deals(ACCOUNT, ids)
-            trades = work.open_trades(ACCOUNT)
-            linked = {link.trade_id for link in work.links(RUN)}
-            run = work.run(RUN)
-            unknown = work.intents_in(ACCOUNT, [S.UNKNOWN, S.ABANDONED])
-        booked = Decimal(0)
-        left: Counter[str] = Counter()
-        for deal in self.venue.deals:
-            if deal.deal_id not in known or deal.position_id in self.venue.foreign:
-                continue
-            booked += deal.profit + deal.commission + deal.swap
-            left[deal.position_id] += int(deal.lots * 100) * (1 if deal.entry == "in" else -1)
-        for trade in trades:
-            if trade.trade_id not in linked:
-                raise Violation(f"I3: the trade of position {trade.position_id} is linked to no run")
-            if trade.position_id in self.venue.foreign:
-                raise Violation(f"I3: the foreign position {trade.position_id} was taken for ours")
-            if left[trade.position_id] != trade.open_lots * 100:
-                raise Violation(f"I7: position {trade.position_id} has {trade.open_lots} lots in the store")
-        if run is None or run.realised != booked:
-            raise Violation(f"I7: the store booked {run and run.realised}, the deals it has seen say {booked}")
-        if isinstance(self.memory, MemoryStore) and unknown:
-            told = {e.intent_id for e in self.memory.run_events.values() if e.level == "error"}
-            silent = [i for i in unknown if i.intent_id not in told]
-            if silent:
-                raise Violation(f"I2: nobody was told that intent {self.number(silent[0].intent_id)} is unresolved")
-
-    def check_protected(self, bare_since: dict[str, float], service: TradeService) -> None:
-        """After a whole reconciliation: a position that this process saw without its stop for too long is being closed."""
-        bare = {p.position_id for p in self.venue.positions.values() if p.stop_loss is None}
-        for position_id in set(bare_since) - bare:
-            del bare_since[position_id]
-        late = {
-            i for i, since in bare_since.items() if self.seconds - since > 2 * service.policy.protection_limit_seconds
-        }
-        for position_id in bare:
-            bare_since.setdefault(position_id, self.seconds)
-        if not late:
-            return
-        with self.memory.begin(self.principal, write=False) as work:
-            exits = [i for i in work.intents_in(ACCOUNT, list(S)) if i.action is Action.CLOSE_POSITION]
-            ours = {t.position_id for t in work.open_trades(ACCOUNT)}
-        closing = {json.loads(i.payload_json)["position_id"] for i in exits}
-        for position_id in sorted(late & ours - closing):
-            self.broken.append(f"I6: position {position_id} is without its stop and nobody closes it")
-
-    def check_settled(self) -> None:
-        """What must hold once the world is calm."""
-        with self.memory.begin(self.principal, write=False) as work:
-            everything = work.intents_in(ACCOUNT, list(S))
-            open_trades = {t.position_id: t for t in work.open_trades(ACCOUNT)}
-            histories = {i.intent_id: work.events(i.intent_id) for i in everything}
-            run = work.run(RUN)
-        for intent in everything:
-            if intent.state in BARRIER_STATES or intent.state in (S.UNKNOWN, S.WORKING, S.PROTECTION_PENDING):
-                raise Violation(f"I2: intent {self.number(intent.intent_id)} is left {intent.state.value}")
-            self._check_history(intent, histories[intent.intent_id])
-        held = {p.position_id: p for p in self.venue.positions.values() if p.position_id not in self.venue.foreign}
-        if set(held) != set(open_trades):
-            raise Violation(f"I3: platform holds {sorted(held)}, the store says {sorted(open_trades)}")
-        for position_id, position in held.items():
-            if position.lots != open_trades[position_id].open_lots:
-                raise Violation(
-                    f"I7: {position.lots} lots at the platform, {open_trades[position_id].open_lots} in the store"
-                )
-            if position.stop_loss is None:
-                raise Violation(f"I6: position {position_id} has no stop")
-        booked = sum(
-            (d.profit + d.commission + d.swap for d in self.venue.deals if d.position_id not in self.venue.foreign),
-            Decimal(0),
-        )
-        if run is None or booked != run.realised:
-            raise Violation(f"I7: platform booked {booked}, the store {run and run.realised}")
-        self.counts.update(f"end_{i.state.value}" for i in everything)
-
-    def _check_history(self, intent: IntentRecord, events: list[Any]) -> None:
-        state, seq, sent = "", -1, False
-        for event in events:
-            if event.from_state != state or event.seq <= seq:
-                raise Violation(f"history of intent {self.number(intent.intent_id)} is broken at {event.seq}")
-            if event.from_state:
-                check_transition(intent.action, S(event.from_state), S(event.to_state), was_sent=sent)
-            sent = sent or event.to_state == "SENDING"
-            state, seq = event.to_state, event.seq
-        if state != intent.state.value:
-            raise Violation(
-                f"history of intent {self.number(intent.intent_id)} ends {state}, its row {intent.state.value}"
-            )
-
 
 def run_seed(seed: int, **options: Any) -> World:
     """Live through one seed; a violation names the seed that replays it."""
@@ -780,29 +428,7 @@ def run_seed(seed: int, **options: Any) -> World:
 
 def main(**options: Any) -> int:
     """Run many seeds and report; ``options`` are those of `World`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2_000)
-    parser.add_argument("--first", type=int, default=0)
-    arguments = parser.parse_args()
-    started = time.monotonic()
-    totals: Counter[str] = Counter()
-    violations: list[str] = []
-    done = 0
-    try:
-        for seed in range(arguments.first, arguments.first + arguments.seeds):
-            try:
-                totals.update(run_seed(seed, **options).counts)
-            except Violation as violation:
-                violations.append(str(violation))
-            done += 1
-    except KeyboardInterrupt:
-        print("interrupted: what was done until now")
-    spent = time.monotonic() - started
-    print(f"{done} seeds in {spent:.0f} s, {len(violations)} violations")
-    print(", ".join(f"{name} {n}" for name, n in sorted(totals.items())))
-    for line in violations[:20]:
-        print(line)
-    return 1 if violations else 0
+    return seeds.main(run_seed, __doc__, **options)
 
 
 if __name__ == "__main__":

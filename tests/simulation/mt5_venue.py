@@ -48,6 +48,9 @@ class HostileServer:
         world, dial, rng = self._world, self._world.dial, self._world.rng
         if not dial.ambiguous or not world.inside_worker:
             return None
+        if world.seconds < world.venue.closed_until:
+            world.count("market_closed")
+            return Fault(FaultKind.MARKET_CLOSED)
         x = rng.random()
         if x < dial.ambiguous:
             fate = rng.random()
@@ -148,6 +151,7 @@ class Mt5Venue:
         self.world = world
         self.foreign: set[str] = set()
         self.touched_foreign: list[str] = []
+        self.closed_until = 0.0
         self.calls: list[tuple[str, PlatformCommand]] = []
         self._quote = Quote("1.10000", "1.10010", START)
         self._folder = tempfile.TemporaryDirectory(prefix="mt5-world-", dir=_memory_disk())

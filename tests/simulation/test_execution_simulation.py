@@ -8,9 +8,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import execution_simulation
 import pytest
 from execution_simulation import ACCOUNT, MAX_OPEN, OWNER, RUN, Violation, run_seed
+from world import invariants
 
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger import memory, submit
@@ -87,7 +87,7 @@ def test_the_world_is_hostile_enough():
     """Over a few seeds everything that can go wrong did, and trades were made nevertheless."""
     total = sum((run_seed(seed).counts for seed in range(40)), start=type(run_seed(0).counts)())
     for what in ("kills", "stalls", "database_failed", "ReadFailed", "messages_lost", "LeaseLost", "clock_jumps",
-                 "request_lost", "accepted_late", "end_FILLED", "end_DENIED"):  # fmt: skip
+                 "request_lost", "accepted_late", "market_closed", "end_FILLED", "end_DENIED"):  # fmt: skip
         assert total[what] > 0, what
 
 
@@ -120,7 +120,7 @@ def resend_from_unknown(monkeypatch):
 
     # the table forbids it too; with the table off, only the platform's book can tell
     monkeypatch.setattr(submit, "check_transition", lambda *args, **options: None)
-    monkeypatch.setattr(execution_simulation, "check_transition", lambda *args, **options: None)
+    monkeypatch.setattr(invariants, "check_transition", lambda *args, **options: None)
     monkeypatch.setattr(reconcile.Reconciler, "_one_more_empty_read", again)
 
 
@@ -148,6 +148,32 @@ def no_protection_guard(monkeypatch):
     monkeypatch.setattr(protection.ProtectionGuard, "run", lambda self, book: [])
 
 
+def exits_that_expire(monkeypatch):
+    """An exit that the platform would not take is given up, as an entry is."""
+    original = submit.move
+
+    def give_up(work, before, to, **words):
+        if to is IntentState.NEW and words.pop("not_before", None) is not None:
+            before = original(work, before, to, **words)
+            return original(work, before, IntentState.EXPIRED, actor="mutant", now=words["now"])
+        return original(work, before, to, **words)
+
+    monkeypatch.setattr(submit, "check_transition", lambda *args, **options: None)
+    monkeypatch.setattr(invariants, "check_transition", lambda *args, **options: None)
+    monkeypatch.setattr(sender, "move", give_up)
+
+
+def waiting_exits_are_forgotten(monkeypatch):
+    """An exit that waits says it is done."""
+    original = submit.move
+
+    def forget(work, before, to, **words):
+        waits = to is IntentState.NEW and words.get("not_before") is not None
+        return original(work, before, IntentState.FILLED if waits else to, **words)
+
+    monkeypatch.setattr(sender, "move", forget)
+
+
 MUTANTS = [
     no_compare_and_set,
     guardrail_outside_the_transaction,
@@ -156,6 +182,8 @@ MUTANTS = [
     no_fencing_check_before_the_send,
     exits_not_pinned,
     no_protection_guard,
+    exits_that_expire,
+    waiting_exits_are_forgotten,
 ]
 
 

@@ -102,7 +102,7 @@ class ScriptedPlatform:
 
     def book(self) -> Book:
         self._read()
-        positions = tuple(replace(p, profit=self._profit(p)) for p in self.positions.values())
+        positions = tuple(_with_profit(p, self._profit(p)) for p in self.positions.values())
         return Book(self._snapshot(), positions, tuple(self.orders.values()), self.time)
 
     def history(self, since: datetime, until: datetime) -> History:
@@ -206,6 +206,14 @@ class ScriptedPlatform:
     def _id(self) -> str:
         self._ids += 1
         return str(self._ids)
+
+
+def _with_profit(p: PlatformPosition, profit: Decimal) -> PlatformPosition:
+    """Return a position with its open profit; written out, because simulations do this a million times."""
+    return PlatformPosition(
+        p.position_id, p.ticket, p.symbol, p.side, p.lots, p.open_price, p.opened_at, p.stop_loss, p.take_profit, p.swap,
+        profit, p.tag_text, p.magic, p.label,
+    )  # fmt: skip
 
 
 @dataclass

@@ -148,7 +148,7 @@ class TradeService:
             if intent.state is not IntentState.NEW:
                 self._mark_handed_over(intent, outbox_id)
                 return intent
-            if intent.not_before is not None and not at_once and self.platform.now() < intent.not_before:
+            if intent.waits and not (at_once or self.policy.pause_is_over(intent.not_before, self.platform.now())):
                 return intent
             watch = self.context.watch
             with watch.executing(intent_id, intent.live_run_id, intent.signal_id):

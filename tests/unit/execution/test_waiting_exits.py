@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -54,6 +55,17 @@ def test_its_pause_doubles_up_to_a_minute(desk):
     assert pauses == [5, 10, 20, 40, 60, 60]
     with desk.read() as work:
         assert [o.outcome for o in work.orders(intent.intent_id)] == ["WAIT"] * 6
+
+
+def test_a_clock_that_is_turned_back_does_not_hold_it_up(desk):
+    """A pause measured while the machine ran hours ahead is over as soon as it seems too long."""
+    _, position = desk.opened()
+    intent = desk.exit(Action.CLOSE_POSITION, position)
+    desk.platform.script = [CLOSED]
+    desk.platform.time += timedelta(hours=2)
+    desk.service.execute(intent.intent_id)
+    desk.platform.time -= timedelta(hours=2)
+    assert desk.service.execute(intent.intent_id).state is IntentState.FILLED
 
 
 def test_an_entry_still_expires(desk):

@@ -6,13 +6,13 @@ process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from threading import RLock
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID
 
 from toolkit.errors import NotFound, StoreError
@@ -59,18 +59,12 @@ class MemoryStore:
         self.run_events: dict[int, RunEventRecord] = {}
         self.audit: dict[int, tuple[datetime, str, str, str, str]] = {}
         self.commits = 0
-        self._lock = RLock()
+        self.lock = RLock()
         self._next = 0
 
-    @contextmanager
-    def begin(self, principal: Principal, *, write: bool = True) -> Iterator[MemoryTransaction]:
+    def begin(self, principal: Principal, *, write: bool = True) -> MemoryTransaction:
         """Open a transaction; writers wait for each other."""
-        with self._lock:
-            work = MemoryTransaction(self, write=write)
-            try:
-                yield work
-            finally:
-                work.close()
+        return MemoryTransaction(self, write=write)
 
     def add_account(self, account: AccountRecord) -> None:
         """Register an account, outside any transaction; what `toolkit.live` does in the database."""
@@ -93,6 +87,18 @@ class MemoryTransaction:
         self._s = store
         self._write = write
         self._undo: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        self._s.lock.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        finally:
+            self._s.lock.release()
 
     def commit(self) -> None:
         """Keep everything done so far."""
@@ -132,12 +138,12 @@ class MemoryTransaction:
         return [
             i
             for i in self._s.intents.values()
-            if i.account_id == account_id and (i.client_tag in tags or i.magic in magics)
+            if (i.client_tag in tags or i.magic in magics) and i.account_id == account_id
         ]
 
     def intents_in(self, account_id: UUID, states: Collection[IntentState]) -> list[IntentRecord]:
         """Return the account's intents in these states, oldest first."""
-        return [i for i in self._s.intents.values() if i.account_id == account_id and i.state in states]
+        return [i for i in self._s.intents.values() if i.state in states and i.account_id == account_id]
 
     def insert_intent(self, intent: IntentRecord) -> None:
         """Insert a row; a key or tag used before is refused, as by the unique constraint."""
@@ -258,7 +264,7 @@ class MemoryTransaction:
         return [
             e.body_json
             for e in self._s.platform_events.values()
-            if e.account_id == account_id and e.kind == "deal" and e.position_id == position_id
+            if e.position_id == position_id and e.kind == "deal" and e.account_id == account_id
         ]
 
     def known_deals(self, account_id: UUID, deal_ids: Collection[str]) -> set[str]:
@@ -268,7 +274,7 @@ class MemoryTransaction:
     def trade_of_position(self, account_id: UUID, position_id: str) -> TradeRecord | None:
         """Return the trade of a position."""
         for trade in self._s.trades.values():
-            if trade.account_id == account_id and trade.position_id == position_id:
+            if trade.position_id == position_id and trade.account_id == account_id:
                 return trade
         return None
 
@@ -278,7 +284,7 @@ class MemoryTransaction:
 
     def open_trades(self, account_id: UUID) -> list[TradeRecord]:
         """Return the account's open trades, oldest first."""
-        return [t for t in self._s.trades.values() if t.account_id == account_id and t.status == "open"]
+        return [t for t in self._s.trades.values() if t.status == "open" and t.account_id == account_id]
 
     def trades_closed_since(self, account_id: UUID, since: datetime) -> list[TradeRecord]:
         """Return the account's trades closed at or after a moment of the platform, in the order of their exits."""
@@ -294,7 +300,7 @@ class MemoryTransaction:
         return sum(
             1
             for o in self._s.orders.values()
-            if o.account_id == account_id and o.action.is_entry and o.sent_at > since and o.outcome != "NOT_SENT"
+            if o.sent_at > since and o.action.is_entry and o.outcome != "NOT_SENT" and o.account_id == account_id
         )
 
     def last_exit(self, live_run_id: UUID, symbol: str) -> datetime | None:

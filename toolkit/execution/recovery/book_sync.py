@@ -48,6 +48,7 @@ class BookSync:
         self._c = context
         self._known: set[str] = set()
         self._last: str | None = None
+        self._in_order = context.platform if isinstance(context.platform, DealsInOrder) else None
 
     def run(self, book: Book | None = None) -> SyncReport:
         """Read and book.
@@ -100,8 +101,8 @@ class BookSync:
     def _new_deals(self, start: datetime | None, until: datetime) -> Sequence[PlatformDeal]:
         """Return deals this process has not booked yet; some may be in the store already."""
         c = self._c
-        if isinstance(c.platform, DealsInOrder):
-            return c.platform.deals_after(self._last)
+        if self._in_order is not None:
+            return self._in_order.deals_after(self._last)
         since = _EPOCH if start is None else start - c.policy.history_overlap
         history = c.platform.history(since, until + timedelta(days=1))
         return [d for d in history.deals if d.deal_id not in self._known]

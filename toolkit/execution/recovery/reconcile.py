@@ -66,6 +66,7 @@ class Reconciler:
         self._c = context
         self._book_sync = book_sync
         self._execute = execute
+        self._knows = context.platform if isinstance(context.platform, KnowsItsCommands) else None
         self._protection = ProtectionGuard(context, execute)
         self._marked_until: datetime | None = None
         self._looked_since: dict[UUID, float] = {}
@@ -104,7 +105,7 @@ class Reconciler:
             waiting = [i for i in work.intents_in(c.account_id, [IntentState.NEW]) if i.waits]
         now = c.platform.now() if waiting else None
         for intent in waiting:
-            if now is not None and intent.not_before is not None and now >= intent.not_before:
+            if now is not None and c.policy.pause_is_over(intent.not_before, now):
                 with suppress(LostRace):
                     self._execute(intent.intent_id)
                     report.sent_again.append(intent.intent_id)
@@ -149,8 +150,7 @@ class Reconciler:
             work.commit()
 
     def _never_received(self, intent: IntentRecord) -> bool:
-        platform = self._c.platform
-        return isinstance(platform, KnowsItsCommands) and not platform.has_received(intent.client_tag)
+        return self._knows is not None and not self._knows.has_received(intent.client_tag)
 
     def _history_of(self, pending: list[IntentRecord]) -> History:
         c = self._c

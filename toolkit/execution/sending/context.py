@@ -62,6 +62,14 @@ class ServicePolicy:
     exit_pause_limit_seconds: float = 60.0
     protection_limit_seconds: float = 10.0
 
+    def pause_is_over(self, not_before: datetime | None, now: datetime) -> bool:
+        """Whether an exit that waits may be sent at that platform time.
+
+        A pause that seems longer than any could be was measured by a clock that somebody has turned back since.
+        """
+        left = 0.0 if not_before is None else (not_before - now).total_seconds()
+        return left <= 0 or left > self.exit_pause_limit_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceContext:

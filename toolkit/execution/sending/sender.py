@@ -39,6 +39,7 @@ class Sender:
 
     def __init__(self, context: ServiceContext) -> None:
         self._c = context
+        self._by_position = context.platform if isinstance(context.platform, DealsByPosition) else None
 
     def carry_out(
         self,
@@ -153,8 +154,8 @@ class Sender:
         if not speaks or isinstance(command, ModifyProtection):
             return ()
         try:
-            if answer.position_id is not None and isinstance(c.platform, DealsByPosition):
-                return c.platform.deals_of(answer.position_id)
+            if answer.position_id is not None and self._by_position is not None:
+                return self._by_position.deals_of(answer.position_id)
             sent_at = intent.sent_at or c.platform.now()
             since = sent_at - (c.policy.history_overlap if answer.outcome is Outcome.ALREADY else timedelta(minutes=1))
             history = c.platform.history(since, sent_at + timedelta(days=2))
