@@ -135,7 +135,10 @@ _EXPORTS: dict[str, str] = {
 def __getattr__(name: str) -> Any:
     target = _EXPORTS.get(name)
     if target is None:
-        raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
+        from toolkit.errors import suggest
+
+        hint = "" if name.startswith("_") else suggest(name, _EXPORTS)
+        raise AttributeError(f"module 'toolkit' has no attribute {name!r}{hint}")
     module, _, attribute = target.partition(":")
     value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value

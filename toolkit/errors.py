@@ -16,6 +16,7 @@ ToolkitError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -133,6 +134,14 @@ class GatewayError(ToolkitError):
     """Raised when an intent could not be handed to the message broker."""
 
     retryable: ClassVar[bool] = True
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` when a known word is close, else an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def must_be(what: str, requirement: str, was: object, remedy: str) -> str:

@@ -54,3 +54,11 @@ def test_probe_sees_a_heavy_package() -> None:
     """The probe itself reports a package that is loaded, so the tests above can fail."""
     pytest.importorskip("pandas")
     assert "pandas" in _import("pandas")[1]
+
+
+def test_a_misspelt_word_of_the_notebook_is_answered_with_the_nearest_one() -> None:
+    """``tk.rsx`` says what was probably meant."""
+    import toolkit as tk
+
+    with pytest.raises(AttributeError, match="no attribute 'rsx'; did you mean 'rsi'"):
+        tk.rsx  # noqa: B018 - the access is the test

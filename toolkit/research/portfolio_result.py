@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from toolkit.clock import from_ns
 from toolkit.market import Bars, Side, money_digits
-from toolkit.research.result import TRADE_COLUMNS, OpenPosition, Skip, node_frame
+from toolkit.research.result import TRADE_COLUMNS, OpenPosition, Skip, node_frame, not_made
 from toolkit.research.setup import Setup
 from toolkit.research.stats import statistics
 from toolkit.risk.guardrails import GUARD_REASONS
@@ -254,7 +254,7 @@ class PortfolioResult:
             ("trades", f"{s['trades']:,}, {s['win_rate']:.1%} won, profit factor {s['profit_factor']:.2f}"),
             ("sharpe", f"{s['sharpe']:.2f} a year from daily returns, max drawdown {s['max_drawdown']:.2%}"),
             ("costs", f"commission {s['commission']:,.2f}, swap {s['swap']:,.2f} {a.currency}"),
-            ("not made", f"{len(self.skipped):,} entries skipped, {len(self.denied):,} denied by guards"),
+            ("not made", not_made(self.skipped, self.denied)),
             ("open", f"{len(self.open_positions)} positions marked, not closed"),
         ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -82,6 +83,15 @@ def _trade_columns() -> pd.Index[str]:
     import pandas as pd
 
     return pd.Index(TRADE_COLUMNS)
+
+
+def not_made(skipped: Sequence[Skip], denied: Sequence[Skip]) -> str:
+    """Say how many decided entries were not made, and why."""
+    parts = []
+    for skips, words in ((skipped, "entries skipped"), (denied, "denied by guards")):
+        counted = ", ".join(f"{reason} {n:,}" for reason, n in Counter(skip.reason for skip in skips).most_common())
+        parts.append(f"{len(skips):,} {words}" + (f" ({counted})" if counted else ""))
+    return ", ".join(parts)
 
 
 def _side(sign: int) -> Side:
@@ -289,7 +299,7 @@ class BacktestResult:
         if self.fill_at != "next_open":
             lines.append(("fills", "at the close of the signal bar, which no live order gets"))
         if self.run.skips.size:
-            lines.append(("not made", f"{len(self.skipped):,} entries skipped, {len(self.denied):,} denied by guards"))
+            lines.append(("not made", not_made(self.skipped, self.denied)))
         if self.open_position is not None:
             lines.append(("open", f"{self.open_position.side.value} {self.open_position.lots} marked, not closed"))
         return lines

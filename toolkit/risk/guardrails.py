@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any
+from typing import Any, Never
 
-from toolkit.errors import BadInput, must_be
+from toolkit.errors import BadInput, must_be, suggest
 from toolkit.risk import guard_rules as rules
 from toolkit.risk.trading_hours import TradingHours
 
@@ -123,7 +123,11 @@ class Guards:
         max_exposure: Decimal | float | str | None = None,
         trading_hours: TradingHours | str | None = None,
         max_quote_age_seconds: Decimal | float | str | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            name, known = next(iter(unknown)), [f.name for f in fields(self)]
+            raise BadInput(must_be("a limit of tk.Guards", ", ".join(known), name, f"correct it{suggest(name, known)}"))
         put = object.__setattr__
         put(self, "daily_loss_percent", _percent("daily_loss_percent", daily_loss_percent))
         put(self, "max_open_per_symbol", _limit("max_open_per_symbol", max_open_per_symbol))
@@ -186,17 +190,31 @@ class Guards:
 
     def at_least_as_tight_as(self, other: Guards) -> bool:
         """Whether these guards deny all that the other ones deny (a live run may only tighten its version's)."""
+        return not self.wider_than(other)
 
-        def tighter(name: str) -> bool:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            return theirs is None or (mine is not None and bool(mine <= theirs))
+    def wider_than(self, other: Guards) -> dict[str, tuple[Any, Any]]:
+        """Return the limits that deny less than the other ones', by name: this one's and the other's."""
+        mine, theirs = _values(self), _values(other)
+        wider = {
+            name
+            for name in _SMALLER_IS_TIGHTER
+            if theirs[name] is not None and (mine[name] is None or mine[name] > theirs[name])
+        }
+        if self.cooldown_bars < other.cooldown_bars:
+            wider.add("cooldown_bars")
+        if other.trading_hours is not None and (
+            self.trading_hours is None or not self.trading_hours.within(other.trading_hours)
+        ):
+            wider.add("trading_hours")
+        return {name: (mine[name], theirs[name]) for name in mine if name in wider}
 
-        hours = other.trading_hours is None or (
-            self.trading_hours is not None and self.trading_hours.within(other.trading_hours)
-        )
-        return (
-            hours and self.cooldown_bars >= other.cooldown_bars and all(tighter(name) for name in _SMALLER_IS_TIGHTER)
-        )
+    def words(self) -> str:
+        """Return the limits that are set, as ``daily_loss_percent 2, cooldown_bars 3``; ``none`` without any."""
+        return ", ".join(f"{name} {value}" for name, value in self.facts().items() if value) or "none"
+
+
+def _values(guards: Guards) -> dict[str, Any]:
+    return {f.name: getattr(guards, f.name) for f in fields(guards)}
 
 
 _FIRST_FIELDS = frozenset({"daily_loss_percent", "max_open_per_symbol", "cooldown_bars", "max_spread_pips"})

@@ -75,7 +75,7 @@ def test_ownership_a_foreign_run_does_not_exist(sea: Sea, some_bars: Bars) -> No
         ({"stage": "demo"}, "stage demo"),
         ({"stage": "moon"}, "one of shadow, paper, demo, real"),
         ({"capital": -5}, "capital must be above 0"),
-        ({"guards": tk.Guards(daily_loss_percent=5)}, "at least as tight"),
+        ({"guards": tk.Guards(daily_loss_percent=5)}, r"was wider in daily_loss_percent 5 \(there 2\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(sea: Sea, some_bars: Bars, changed: dict[str, object], words: str) -> None:

@@ -74,6 +74,9 @@ def test_explain_joins_bar_nodes_decision_order_and_fill(sea: Sea, some_bars: Ba
     assert entry.state == "FILLED" and entry.orders[0]["lots"] == trade["lots"]
     assert entry.trades[0]["entry_price"] == trade["entry_price"]
     assert any("NEW" in step for step in entry.steps) and "FILLED" in str(said)
+    filled = explain(sea.engine, sea.engine.principal, run.live_run_id, trade["entry_time"])
+    assert not filled.decision  # asked by the time of the trade: the answer lies one bar before
+    assert f"explain {said.bar_time.isoformat()}" in filled.why[0] and said.decision[0] in filled.why[0]
 
 
 def test_explain_says_why_not(sea: Sea, some_bars: Bars) -> None:

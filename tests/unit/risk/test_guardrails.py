@@ -177,3 +177,22 @@ def test_only_tightening_counts_as_tight():
     assert not g.Guards(daily_loss_percent=3, cooldown_bars=3).at_least_as_tight_as(base)
     assert not g.Guards(cooldown_bars=3).at_least_as_tight_as(base)
     assert not g.Guards(daily_loss_percent=2, cooldown_bars=2).at_least_as_tight_as(base)
+
+
+def test_a_misspelt_limit_is_named_with_the_nearest_one():
+    """A guard that is not there would not guard: the word is refused, and the right one said."""
+    with pytest.raises(BadInput, match=r"was max_dayly: correct it"):
+        g.Guards(max_dayly=3)
+    with pytest.raises(BadInput, match="did you mean 'cooldown_bars'"):
+        g.Guards(cooldown_bar=3)
+
+
+def test_wider_limits_are_named_with_both_values():
+    """Only what is wider is listed; words leave out what is off."""
+    tested = g.Guards(daily_loss_percent=2, cooldown_bars=3, trading_hours="Mon-Fri 08:00-20:00 UTC")
+    given = g.Guards(daily_loss_percent=3, max_open=5, cooldown_bars=4)
+    wider = given.wider_than(tested)
+    assert list(wider) == ["daily_loss_percent", "trading_hours"]
+    assert wider["daily_loss_percent"] == (Decimal(3), Decimal(2))
+    assert not tested.wider_than(g.Guards()) and g.Guards().words() == "none"
+    assert tested.words().startswith("daily_loss_percent 2, cooldown_bars 3")

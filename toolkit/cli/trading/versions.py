@@ -47,6 +47,7 @@ def list_versions(
 def show(version: Version, home: Home = None, as_json: AsJson = False) -> None:
     """Show a version: its strategy in words, its parent, what changed against it, its evidence."""
     from toolkit.live.promoting import versions
+    from toolkit.risk.guardrails import Guards
     from toolkit.strategy.spec import StrategySpec
 
     with engine_of(home) as engine:
@@ -63,13 +64,18 @@ def show(version: Version, home: Home = None, as_json: AsJson = False) -> None:
         return
     out.print(f"{found!r}", markup=False, soft_wrap=True)
     out.print(StrategySpec.from_json(found.spec_json).describe(), markup=False, soft_wrap=True)
-    guards = {name: limit for name, limit in json.loads(found.guards_json).items() if limit}
-    out.print(f"guards      {guards or 'none'}", markup=False, soft_wrap=True)
+    guards = Guards.from_facts(json.loads(found.guards_json))
+    out.print(f"guards      {guards.words()}", markup=False, soft_wrap=True)
     out.print(f"parent      {evidence.get('parent') or 'none'}", markup=False)
     for change in evidence.get("changes", ()):
         out.print(f"  {change}", markup=False, soft_wrap=True)
-    for name in ("data_fingerprint", "warmup_bars", "packages", "statistics"):
-        out.print(f"{name:<11} {evidence.get(name)}", markup=False, soft_wrap=True)
+    out.print(f"data        {evidence.get('data_fingerprint')}", markup=False, soft_wrap=True)
+    out.print(f"warm-up     {evidence.get('warmup_bars')} bars", markup=False)
+    packages = ", ".join(f"{name} {version}" for name, version in evidence.get("packages", {}).items())
+    out.print(f"packages    {packages or 'none'}", markup=False, soft_wrap=True)
+    for name, value in evidence.get("statistics", {}).items():
+        shown = f"{value:,.4g}" if isinstance(value, float) else value
+        out.print(f"  {name:<24} {shown}", markup=False, soft_wrap=True)
 
 
 @app.command("diff")

@@ -64,12 +64,13 @@ def tightened_guards(version: VersionRecord, guards: Guards | None) -> Guards:
     tested = Guards.from_facts(json.loads(version.guards_json))
     if guards is None:
         return tested
-    if not guards.at_least_as_tight_as(tested):
+    wider = guards.wider_than(tested)
+    if wider:
         raise RunError(
             must_be(
                 "guards",
-                f"at least as tight as the version's {tested}",
-                str(guards),
+                f"at least as tight as the version's ({tested.words()})",
+                "wider in " + ", ".join(f"{name} {mine} (there {theirs})" for name, (mine, theirs) in wider.items()),
                 "tighten them, or test and promote wider ones",
             )
         )

@@ -155,12 +155,13 @@ def _checked_guards(guards: Guards | None, report: Mapping[str, Any]) -> Guards:
     tested = Guards.from_facts(report["guards"])
     if guards is None:
         return tested
-    if not guards.at_least_as_tight_as(tested):
+    wider = guards.wider_than(tested)
+    if wider:
         raise PromotionRefused(
             must_be(
                 "guards",
-                f"at least as tight as the trial's {tested}",
-                str(guards),
+                f"at least as tight as the trial's ({tested.words()})",
+                "wider in " + ", ".join(f"{name} {mine} (there {theirs})" for name, (mine, theirs) in wider.items()),
                 "run the sea trial with the guards you want",
             )
         )

@@ -131,12 +131,19 @@ def explain(
     if row >= len(bars) or int(bars.ts[row]) != to_ns(moment) or run.cursor is None or moment > run.cursor:
         raise NotFound(f"run {live_run_id} has seen no bar that opened at {moment.isoformat()}: name a bar's open time")
     spec = StrategySpec.from_json(version.spec_json)
-    values, decided = _decision_at(spec, {name: seen.seen for name, seen in each.items()}, symbol, row)
+    values, decided, before = _decision_at(spec, {name: seen.seen for name, seen in each.items()}, symbol, row)
     acted = from_ns(int(bars.ts[row + 1])) if row + 1 < len(bars) else None
     intents = _intents(engine, principal, live_run_id, moment, symbol)
     held = _position(engine, live_run_id, acted or moment, symbol)
     notes = _notes(engine, live_run_id, moment, acted)
-    words = tuple(text for bit, text in _BITS if decided.code & bit)
+    words = _said(decided.code)
+    why = _why(words, held, intents, notes, acted, run.stage)
+    if not words and before:
+        opened = from_ns(int(bars.ts[row - 1])).isoformat()
+        why = [
+            f"at this bar's open the run carried out what the bar before decided ({', '.join(before)}): explain {opened}",
+            *why,
+        ]
     return Explanation(
         live_run_id=live_run_id,
         bar_time=moment,
@@ -153,28 +160,32 @@ def explain(
         position=held,
         intents=intents,
         notes=notes,
-        why=tuple(_why(words, held, intents, notes, acted, run.stage)),
+        why=tuple(why),
         symbol=symbol,
     )
 
 
+def _said(code: int) -> tuple[str, ...]:
+    return tuple(text for bit, text in _BITS if code & bit)
+
+
 def _decision_at(
     spec: StrategySpec, series: Mapping[str, Bars], symbol: str, row: int
-) -> tuple[Mapping[str, Any], Decision]:
-    """Return the named nodes and the decision of one bar, from the first one seen on."""
+) -> tuple[Mapping[str, Any], Decision, tuple[str, ...]]:
+    """Return the named nodes and the decision of one bar, from the first one seen on, and what the bar before said."""
     own, at = series[symbol], int(series[symbol].ts[row])
     if len(series) == 1:
         driver = Incremental(spec, own.instrument, supports=FEATURES, timeframe=own.timeframe)
-        decided = [driver.step(*fields) for fields in _until(own, at)][-1]
-        return driver.values, decided
+        steps = [driver.step(*fields) for fields in _until(own, at)]
+        return driver.values, steps[-1], _said(steps[-2].code) if row else ()
     facts = {name: bars.instrument for name, bars in series.items()}
     joint = Joint(spec, facts, supports=FEATURES, timeframe=own.timeframe)
     moments: dict[int, dict[str, Fields]] = {}
     for name, bars in series.items():
         for fields in _until(bars, at):
             moments.setdefault(fields[0], {})[name] = fields
-    last = [joint.step(moments[moment]) for moment in sorted(moments)][-1]
-    return joint.drivers[symbol].values, last[symbol]
+    said = [decided[symbol] for moment in sorted(moments) if symbol in (decided := joint.step(moments[moment]))]
+    return joint.drivers[symbol].values, said[-1], _said(said[-2].code) if row else ()
 
 
 def _until(bars: Bars, moment: int) -> Iterator[Fields]:

@@ -18,6 +18,7 @@ from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
 from toolkit.market.series.several import as_series, checked_series, fingerprint_of, shared_moments
 from toolkit.research.comparison import TradeRecord, by_entry, first_difference, normalise_all
+from toolkit.research.result import not_made
 from toolkit.research.trial.checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
 from toolkit.research.trial.report import CheckResult, TrialReport
 from toolkit.research.trial.views import Series
@@ -120,7 +121,8 @@ def _check_replay(
         from toolkit.research.backtest import backtest as run_backtest
 
         backtest = run_backtest
-    expected = normalise_all(backtest(spec, bars, account=account, guards=guards, conversion=conversion).trade_records)
+    tested = backtest(spec, bars, account=account, guards=guards, conversion=conversion)
+    expected = normalise_all(tested.trade_records)
     got = normalise_all(live_replay(spec, bars, account, guards))
     if isinstance(bars, Mapping):  # the backtest lists trades in the order of exits, a run in that of entries
         difference = first_difference(by_entry(expected), by_entry(got))
@@ -128,4 +130,7 @@ def _check_replay(
         difference = first_difference(expected, got)
     if difference is not None:
         return CheckResult(name, False, str(difference), bar_time=difference.entry_time), expected
-    return CheckResult(name, True, f"{len(expected)} trades, equal in every column"), expected
+    detail = f"{len(expected)} trades, equal in every column"
+    if tested.skipped or tested.denied:
+        detail += f"; {not_made(tested.skipped, tested.denied)}"
+    return CheckResult(name, True, detail), expected

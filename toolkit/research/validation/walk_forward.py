@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit.clock import from_ns
-from toolkit.errors import BadInput, must_be
+from toolkit.errors import BadInput, must_be, suggest
 from toolkit.market import Bars
 from toolkit.research.backtest import BacktestResult, run_spec
 from toolkit.research.portfolio import prepare_joint, run_joint
@@ -29,7 +29,6 @@ from toolkit.research.validation.spans_of import Line, cut, first_fills, measure
 from toolkit.research.validation.trial_count import count_sets, not_counted
 from toolkit.research.validation.walk_forward_result import WalkForward, Window
 from toolkit.simulation.account import PaperAccount
-from toolkit.strategy.authoring.expressions import suggest
 from toolkit.strategy.spec import StrategySpec
 
 if TYPE_CHECKING:

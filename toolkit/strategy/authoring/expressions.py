@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NoReturn
 
 import numpy as np
 
-from toolkit.errors import LookAheadError, StrategyError, must_be
+from toolkit.errors import LookAheadError, StrategyError, must_be, suggest
 
 LEAVES = ("field", "param", "lit")
 PRICES = ("open", "high", "low", "close")
@@ -241,12 +239,6 @@ class Expr:
         from toolkit.strategy.words import expression_words
 
         return expression_words(self)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` when a known word is close, else an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def plain_number(value: object) -> int | float | None:

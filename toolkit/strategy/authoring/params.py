@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.errors import SpecError, StrategyError, must_be
-from toolkit.strategy.authoring.expressions import Expr, plain_number, suggest
+from toolkit.errors import SpecError, StrategyError, must_be, suggest
+from toolkit.strategy.authoring.expressions import Expr, plain_number
 
 Value = int | float | bool | str
 

@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakKeyDictionary
 
-from toolkit.errors import StrategyError, must_be
+from toolkit.errors import StrategyError, must_be, suggest
 from toolkit.strategy.authoring import management
 from toolkit.strategy.authoring.checks import refuse_level, refuse_negative
-from toolkit.strategy.authoring.expressions import Expr, as_expr, hold, literal, logical, suggest
+from toolkit.strategy.authoring.expressions import Expr, as_expr, hold, literal, logical
 from toolkit.strategy.authoring.params import Param, ParamSpec, Value, unknown_param
 from toolkit.strategy.authoring.sections import RR, Entry, Exit, Lots, Pips, Protection, RiskPercent
 from toolkit.strategy.authoring.symbols import BarsSymbol, Outputs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from toolkit.errors import LookAheadError, StrategyError, must_be
-from toolkit.strategy.authoring.expressions import PRICES, Expr, refuse_captured, suggest
+from toolkit.errors import LookAheadError, StrategyError, must_be, suggest
+from toolkit.strategy.authoring.expressions import PRICES, Expr, refuse_captured
 
 
 class BarsSymbol:

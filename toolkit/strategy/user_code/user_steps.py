@@ -12,8 +12,8 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from toolkit.errors import SpecError, StrategyError, must_be
-from toolkit.strategy.authoring.expressions import Expr, as_expr, elementwise, make, scalar, suggest
+from toolkit.errors import SpecError, StrategyError, must_be, suggest
+from toolkit.strategy.authoring.expressions import Expr, as_expr, elementwise, make, scalar
 from toolkit.strategy.indicators.elementwise import absolute, div, larger, root, smaller
 from toolkit.strategy.registry import STEPS, Step
 
