@@ -132,10 +132,10 @@ class KafkaServer:
 
     def __init__(self, program: str, folder: Path) -> None:
         self._command = [program, "start", "--data-dir", str(folder), "--only", "kafka", "--kafka-port"]
-        from long_poll import LongPoll
+        from kafka_door import KafkaDoor
 
         self.port = free_port()
-        self._door = LongPoll(self.port)
+        self._door = KafkaDoor(self.port)
         self.url = f"127.0.0.1:{self._door.port}"
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -7,9 +7,10 @@ of one that was killed. Run alone with::
 
     python tests/simulation/bus_chaos.py redis --schedules 300 [--side 6] [--seed 1] [--json]
     python tests/simulation/bus_chaos.py rabbitmq --schedules 300
+    python tests/simulation/bus_chaos.py kafka --schedules 300
 
 Schedules mostly wait, so several run side by side. Each has a home (database, venue) and worker processes of its own, and over
-Redis a server of its own. A RabbitMQ node is shared, with queues of their own; every tenth schedule kills its node, and
+Redis and Kafka a server of its own. A RabbitMQ node is shared, with queues of their own; every tenth schedule kills its node, and
 these have a second node for themselves, one after the other. All share the machine.
 """
 
@@ -21,20 +22,23 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from bus_lane.berth import Berth, Template, start_rabbitmq, start_redis
+from bus_lane.berth import Berth, Template, start_kafka, start_rabbitmq, start_redis
 from bus_lane.outcome import Outcome
 from bus_lane.schedule import Schedule, restarts_the_node
 from worker_nest import WorkerNest
 
 import toolkit as tk
 from tests.plugins.servers import RabbitServer
+
+STARTS: dict[str, Callable[[Path], Any]] = {"redis": start_redis, "kafka": start_kafka}
 
 
 class Lane:
@@ -66,7 +70,7 @@ class Lane:
     def _one(self, seed: int) -> None:
         folder = self.folder / f"seed-{seed}"
         home = self.template.copy(folder / "home")
-        node = start_redis(folder / "redis") if self.bus == "redis" else self.nodes[restarts_the_node(seed)]
+        node = self.nodes[restarts_the_node(seed)] if self.bus == "rabbitmq" else STARTS[self.bus](folder / "server")
         berth = Berth(self.bus, home, node)
         try:
             well = Schedule(self.template, berth, self.nest, seed).play(self.outcome)
@@ -95,7 +99,7 @@ def run_lane(bus: str, folder: Path, schedules: int, seed: int, side: int) -> Ou
 def main() -> int:
     """Run many schedules and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bus", choices=["redis", "rabbitmq"])
+    parser.add_argument("bus", choices=["redis", "rabbitmq", "kafka"])
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--side", type=int, default=6, help="schedules side by side")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""A small case of the chaos lane; the whole of it is ``python tests/simulation/bus_chaos.py redis`` and ``rabbitmq``."""
+"""A small case of the chaos lane; the whole is ``python tests/simulation/bus_chaos.py redis``, ``rabbitmq`` and ``kafka``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEDULES = 10 if os.environ.get("CI") else 4
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("bus", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("bus", ["redis", "rabbitmq", "kafka"])
 def test_no_invariant_breaks_on_a_bus_under_chaos_restart(
     bus: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

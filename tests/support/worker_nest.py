@@ -94,11 +94,11 @@ def _worker(job: dict[str, Any]) -> None:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     configure_logging(settings.log_level)
     if job["die_at"]:
-        _doom(process, job["die_at"], job["occurrence"])
+        _doom(process, job["die_at"], job["occurrence"], job["gateway"])
     process.serve(settings, job["accounts"], job["gateway"])
 
 
-def _doom(process: Any, point: str, occurrence: int) -> None:
+def _doom(process: Any, point: str, occurrence: int, gateway: str) -> None:
     from toolkit.bootstrap import build
     from toolkit.gateways import dramatiq_bus
 
@@ -111,14 +111,21 @@ def _doom(process: Any, point: str, occurrence: int) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    publish = dramatiq_bus._ExecutionGatewayBus._publish
+    owner: Any = dramatiq_bus._ExecutionGatewayBus
+    name = "_publish"
+    if gateway == "kafka":
+        from toolkit.gateways.kafka.link import KafkaLink
 
-    def doomed_publish(self: Any, *arguments: Any) -> None:
+        owner, name = KafkaLink, "send"
+    publish = getattr(owner, name)
+
+    def doomed_publish(self: Any, *arguments: Any) -> Any:
         failpoint("before_publish")
-        publish(self, *arguments)
+        answer = publish(self, *arguments)
         failpoint("after_publish")
+        return answer
 
-    dramatiq_bus._ExecutionGatewayBus._publish = doomed_publish  # type: ignore[method-assign]
+    setattr(owner, name, doomed_publish)
     process.build = lambda settings, **given: build(settings, failpoint=failpoint, **given)
 
 
@@ -128,6 +135,7 @@ def main() -> None:
     import numpy  # noqa: F401
     import psycopg  # noqa: F401
 
+    import workers.kafka_carriage
     import workers.process  # noqa: F401
 
     for line in sys.stdin:

@@ -11,8 +11,18 @@ from sqlalchemy import select
 
 import toolkit as tk
 from tests.plugins.live_support import EmaCross, Sea
-from tests.plugins.servers import RabbitServer, RedisServer, _redis_program
+from tests.plugins.servers import (
+    KafkaServer,
+    RabbitServer,
+    RedisServer,
+    _noida_program,
+    _redis_program,
+    bus_settings,
+    make_topics,
+)
 from toolkit.bootstrap import build
+from toolkit.gateways.kafka.link import KafkaLink
+from toolkit.gateways.kafka.registry import open_codec
 from toolkit.gateways.message_brokers import make_message_broker
 from toolkit.market import Bars
 from toolkit.research.comparison import normalise_all
@@ -60,7 +70,8 @@ def named_settings(bus: str, home: Path, url: str = "") -> dict[str, str]:
     named = {"HOME": str(home), "GATEWAY": bus, "DATABASE_URL": "", "LEASE_SECONDS": str(LEASE_SECONDS)}
     if bus == "local":
         return named
-    return named | {f"{bus.upper()}_URL": url, "SIGNING_KEY": KEY, "QUOTE_INTERVAL_SECONDS": "0.2"}
+    where = {name.upper(): value for name, value in bus_settings(bus, url).items()}
+    return named | where | {"SIGNING_KEY": KEY, "QUOTE_INTERVAL_SECONDS": "0.2"}
 
 
 def settings_of(bus: str, home: Path, url: str = "") -> Settings:
@@ -94,6 +105,27 @@ def start_rabbitmq(folder: Path) -> RabbitServer:
     return server
 
 
+def start_kafka(folder: Path) -> KafkaServer:
+    """Start a Kafka broker of its own for a schedule: it takes milliseconds."""
+    folder.mkdir(parents=True)
+    server = KafkaServer(_noida_program() or "noida-db", folder)
+    server.start()
+    make_topics(server.url)
+    return server
+
+
+class KafkaBroker:
+    """A way to Kafka for those who play tricks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.link = KafkaLink(settings)
+        self.codec = open_codec(settings.schema_registry_url.get_secret_value())
+
+    def close(self) -> None:
+        """Close it."""
+        self.link.close()
+
+
 @dataclass
 class Berth:
     """One schedule's home and message broker."""
@@ -108,6 +140,9 @@ class Berth:
 
     def reconnect(self) -> None:
         """Connect to the message broker, again after the server was killed."""
+        if self.bus == "kafka":
+            self.broker: Any = KafkaBroker(settings_of(self.bus, self.home, self.server.url))
+            return
         self.broker = make_message_broker(self.bus, redis_url=self.server.url, rabbitmq_url=self.server.url)
 
     @property
@@ -117,8 +152,10 @@ class Berth:
         return {f"SEATRIAL_{name}": value for name, value in named.items()}
 
     def close(self) -> None:
-        """Give everything back; a Redis of its own ends here."""
+        """Give everything back; a Redis or Kafka of its own ends here."""
         self.broker.close()
         self.sea.engine.close()
+        if self.bus == "kafka":
+            self.server.close()
         if self.bus == "redis":
             self.server.kill()

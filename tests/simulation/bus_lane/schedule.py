@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from uuid import UUID
 
 import dramatiq
 import psutil
@@ -18,14 +20,18 @@ from pika.exceptions import AMQPChannelError
 from sqlalchemy import func, select
 from worker_nest import WorkerNest
 
+from tests.plugins.servers import send_kafka_pointer
 from toolkit.clock import now
 from toolkit.gateways.dramatiq_bus import EXECUTE_ACTOR
 from toolkit.gateways.envelope import KeyRing, Pointer, seal
+from toolkit.gateways.kafka.link import KafkaLink
+from toolkit.gateways.kafka.topics import INTENTS, must_exist, partition_of
 from toolkit.gateways.message_brokers import intent_queue, live_queue
 from toolkit.live import live_runs
 from toolkit.store.people.accounts import AccountRecord
 from toolkit.store.runs import RunRecord
 from toolkit.store.sql.models import AccountLease, ExecutionIntent, LiveRun
+from workers.kafka_carriage import GROUP
 
 from .berth import KEY, Berth, Template
 from .checks import ENDED, Checks, intents_of
@@ -109,7 +115,9 @@ class Schedule:
     def _draw(self) -> list[Callable[[], float | None]]:
         common = [self.kill_holder, self.kill_all, self.freeze_holder, self.duplicates, self.third_worker]
         redis = [self.flush_all, self.restart_redis]
-        own = redis if self.berth.bus == "redis" else [self.purge_queues, self.delete_queues]
+        rabbitmq = [self.purge_queues, self.delete_queues]
+        kafka = [self.rebalance, self.restart_kafka, self.rewind]
+        own = {"redis": redis, "rabbitmq": rabbitmq, "kafka": kafka}[self.berth.bus]
         chosen: list[Callable[[], float | None]] = self.rng.sample(common + own, self.rng.randint(2, 3))
         if self.berth.bus == "rabbitmq" and restarts_the_node(self.seed):
             chosen.append(self.restart_rabbitmq)
@@ -150,6 +158,9 @@ class Schedule:
         self.rng.shuffle(picked)
         for row in picked:
             sealed = seal(Pointer(row.intent_id, self.account.account_id, row.idempotency_key, now()), ring)
+            if self.berth.bus == "kafka":
+                send_kafka_pointer(self.berth.broker.link, self.berth.broker.codec, self.account.account_id, sealed)
+                continue
             queue = intent_queue(self.account.account_id)
             self.berth.broker.declare_queue(queue)
             self.berth.broker.enqueue(
@@ -192,6 +203,26 @@ class Schedule:
         self.berth.server.kill()
         self.berth.server.start()
         self.berth.reconnect()
+
+    def rebalance(self) -> None:
+        """Let one more worker into the group and the holder out of it, in order, while it executes."""
+        self._start_worker()
+        self._signal_holder(signal.SIGTERM)
+
+    def restart_kafka(self) -> None:
+        """Kill -9 the broker: its messages survive, offsets committed in the last seconds do not."""
+        self.berth.server.kill()
+        time.sleep(self.rng.uniform(0, 0.5))
+        self.berth.server.start()
+        self.berth.reconnect()
+
+    def rewind(self) -> None:
+        """Kill -9 every worker and set the group's offsets back to the beginning: everything is delivered again."""
+        for pid in self.workers:
+            kill(pid, signal.SIGKILL)
+        forget_offsets(self.berth.broker.link, self.account.account_id)
+        self._start_worker()
+        self._start_worker()
 
     # looking and acting
     def _start_worker(self, die_at: str = "", occurrence: int = 1) -> None:
@@ -258,6 +289,25 @@ class Schedule:
 def restarts_the_node(seed: int) -> bool:
     """Whether a schedule kills the RabbitMQ node: such schedules have the node for themselves."""
     return seed % 10 == 0
+
+
+def forget_offsets(link: KafkaLink, account_id: UUID) -> None:
+    """Commit offset 0 for the group of the workers of an account, once its members are gone."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    group = f"{GROUP}.{hashlib.sha256(str(account_id).encode()).hexdigest()[:12]}"
+    consumer = link.consumer(group, **{"session.timeout.ms": 6000})
+    partition = TopicPartition(INTENTS, partition_of(account_id, must_exist(link.admin())), 0)
+    deadline = time.monotonic() + 30
+    while True:  # refused while the broker takes the killed ones for alive
+        try:
+            consumer.commit(offsets=[partition], asynchronous=False)
+            break
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the killed members are still in the group") from None
+            time.sleep(0.5)
+    consumer.close()
 
 
 def kill(pid: int, number: signal.Signals) -> None:

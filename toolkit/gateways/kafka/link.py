@@ -32,7 +32,7 @@ class Outgoing:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Reports:
     """Delivery reports of one call, in the order the messages were given."""
 
@@ -75,6 +75,7 @@ class KafkaLink:
         self._kafka = confluent_kafka
         self._producer: Producer | None = None
         self._guard = threading.Lock()
+        self._waiting: list[_Reports] = []
         self._closed = threading.Event()
         self._reporter: threading.Thread | None = None
 
@@ -87,25 +88,13 @@ class KafkaLink:
             How many of the first messages all in-sync replicas have, and why the next one failed; empty when none did.
         """
         reports = _Reports([None] * len(messages), len(messages))
-        producer = self._open_producer()
+        with self._guard:
+            self._waiting.append(reports)
         try:
-            for number, one in enumerate(messages):
-                headers: list[tuple[str, str | bytes | None]] = list(one.headers)
-                producer.produce(
-                    one.topic, key=one.key, value=one.value, headers=headers, on_delivery=partial(reports.note, number)
-                )
-        except (self._kafka.KafkaException, BufferError) as error:
-            self._renew(producer)
-            if not messages or reports.errors[0] is None:
-                return 0, str(error)
-        if not reports.all_in.wait(_REPORT_SECONDS):
-            self._renew(producer)
-        taken = 0
-        for said in list(reports.errors):
-            if said != "":
-                return taken, said or "no delivery report in time"
-            taken += 1
-        return taken, ""
+            return self._send(messages, reports)
+        finally:
+            with self._guard:
+                self._waiting.remove(reports)
 
     def consumer(self, group: str, **config: Any) -> Consumer:
         """Return a consumer of a group that reads what is committed, and commits only what it is told to."""
@@ -143,6 +132,27 @@ class KafkaLink:
         if self._reporter is not None:
             self._reporter.join(2)
 
+    def _send(self, messages: Sequence[Outgoing], reports: _Reports) -> tuple[int, str]:
+        producer = self._open_producer()
+        try:
+            for number, one in enumerate(messages):
+                headers: list[tuple[str, str | bytes | None]] = list(one.headers)
+                producer.produce(
+                    one.topic, key=one.key, value=one.value, headers=headers, on_delivery=partial(reports.note, number)
+                )
+        except (self._kafka.KafkaException, BufferError) as error:
+            self._renew(producer)
+            if not messages or reports.errors[0] is None:
+                return 0, str(error)
+        if not reports.all_in.wait(_REPORT_SECONDS):
+            self._renew(producer)
+        taken = 0
+        for said in list(reports.errors):
+            if said != "":
+                return taken, said or "no delivery report in time"
+            taken += 1
+        return taken, ""
+
     def _open_producer(self) -> Producer:
         with self._guard:
             if self._producer is None:
@@ -172,8 +182,15 @@ class KafkaLink:
             producer = self._producer
             if producer is None:
                 time.sleep(0.01)
-            else:
+                continue
+            try:
                 producer.poll(0.1)
+            except self._kafka.KafkaException:  # fatal; librdkafka has written why
+                self._renew(producer)
+                with self._guard:
+                    waiting = list(self._waiting)
+                for reports in waiting:  # the broken one reports nothing any more
+                    reports.all_in.set()
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
