@@ -8,6 +8,7 @@ again.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _COMMIT_SECONDS = 0.1
 _LAG_SECONDS = 5.0
 _HAND_OVER_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
+# A session's end, its discovery and a hand-over take 13 s at most.
+_UNSETTLED_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class KafkaConsumer:
         self._guard = threading.Lock()
         self._stop = threading.Event()
         self._committed_at = self._measured_at = 0.0
+        self._unsettled_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
 
     def start(self) -> None:
@@ -153,8 +157,11 @@ class KafkaConsumer:
                     "auto.offset.reset": "latest",  # a new group: what waits is pointed at again by the outbox
                     "session.timeout.ms": SESSION_MS,
                     "heartbeat.interval.ms": SESSION_MS // 4,
+                    "statistics.interval.ms": int(_LAG_SECONDS * 1000),
+                    "stats_cb": self._look_at_group,
                 },
             )
+            self._unsettled_since = None
             consumer.subscribe([INTENTS], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
             try:
                 while not self._stop.is_set():
@@ -168,6 +175,8 @@ class KafkaConsumer:
 
     def _once(self, consumer: Consumer) -> None:
         message = consumer.poll(_COMMIT_SECONDS)
+        if self._unsettled_since is not None and time.monotonic() - self._unsettled_since > _UNSETTLED_SECONDS:
+            raise RuntimeError("the group has given no partitions and no refusal for too long: joining again")
         if message is not None:
             error = message.error()
             if error is None:
@@ -281,6 +290,14 @@ class KafkaConsumer:
             consumer.seek(TopicPartition(INTENTS, partition, offset))
         except KafkaException as error:  # not ours any more: whoever has it receives it
             _LOG.info("kafka_seek", error=str(error))
+
+    def _look_at_group(self, statistics: str) -> None:
+        """Note since when a rebalance has been under way; members hand over within seconds, so a long one has lost an answer."""
+        group = json.loads(statistics).get("cgrp", {})
+        if group.get("state") != "up" or group.get("join_state") == "steady":
+            self._unsettled_since = None
+        elif self._unsettled_since is None:
+            self._unsettled_since = time.monotonic()
 
     # rebalances
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -1,7 +1,7 @@
 """Many runs over a real message broker and PostgreSQL: each equals its backtest, each order is sent once, and all who tell agree.
 
-``python tests/e2e/bus_fleet.py redis`` (or ``rabbitmq``) runs 20 LiveRuns of four strategies on 5 accounts, each run with a
-capital of its own, through 4 worker processes over a year of hours. Afterwards trades are compared with backtests, the
+``python tests/e2e/bus_fleet.py redis`` (or ``rabbitmq``, ``kafka``) runs 20 LiveRuns of four strategies on 5 accounts, each run
+with a capital of its own, through 4 worker processes over a year of hours. Afterwards trades are compared with backtests, the
 venues' journals with the intents, and the workers' log lines, run_events and metric counts with the database.
 """
 
@@ -31,7 +31,16 @@ from worker_nest import WorkerNest
 
 import toolkit as tk
 from tests.plugins.live_support import Donchian, EmaCross, RsiReversal, Sea
-from tests.plugins.servers import RabbitServer, RedisServer, _redis_program, free_port
+from tests.plugins.servers import (
+    KafkaServer,
+    RabbitServer,
+    RedisServer,
+    _noida_program,
+    _redis_program,
+    bus_settings,
+    free_port,
+    make_topics,
+)
 from toolkit.bootstrap import build, venue_path
 from toolkit.live import live_runs
 from toolkit.market import Bars
@@ -79,15 +88,9 @@ def sail(
 ) -> Fleet:  # fmt: skip
     """Start servers and workers, let all runs trade to their end, compare."""
     (folder / "server").mkdir(parents=True)
-    server: Any
-    if bus == "redis":
-        server = RedisServer(_redis_program() or "redis-server", folder / "server")
-    else:
-        server = RabbitServer(Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), folder / "server")
-    server.start()
-    named = {
-        "HOME": str(folder / "home"), "GATEWAY": bus, f"{bus.upper()}_URL": server.url, "SIGNING_KEY": KEY,
-        "DATABASE_URL": database_url,
+    server = start_server(bus, folder / "server")
+    named = {name.upper(): value for name, value in bus_settings(bus, server.url).items()} | {
+        "HOME": str(folder / "home"), "GATEWAY": bus, "SIGNING_KEY": KEY, "DATABASE_URL": database_url
     }  # fmt: skip
     nest = WorkerNest({f"SEATRIAL_{name}": value for name, value in named.items()}, folder)
     fields: dict[str, Any] = {name.lower(): value for name, value in named.items()}
@@ -100,7 +103,9 @@ def sail(
         names = [f"paper-{n}" for n in range(accounts)]
         ports = [free_port() for _ in range(workers)]
         begun = time.monotonic()
-        pids = [nest.start(bus, names[n::workers], SEATRIAL_METRICS_PORT=str(port)) for n, port in enumerate(ports)]
+        # members of one Kafka group serve the same accounts and share them by partition; queues are told apart by name
+        told = [[] if bus == "kafka" else names[n::workers] for n in range(workers)]
+        pids = [nest.start(bus, told[n], SEATRIAL_METRICS_PORT=str(port)) for n, port in enumerate(ports)]
         for run, _ in records:
             live_runs.start_bot_live_run(sea.engine, sea.engine.principal, run.live_run_id)
         _wait_for_end(sea, [run for run, _ in records], limit_seconds)
@@ -120,8 +125,23 @@ def sail(
                 continue
         nest.close()
         sea.engine.close()
-        server.close() if bus == "rabbitmq" else server.kill()
+        server.kill() if bus == "redis" else server.close()
     return fleet
+
+
+def start_server(bus: str, folder: Path) -> Any:
+    """Start a message broker of that kind."""
+    server: Any
+    if bus == "redis":
+        server = RedisServer(_redis_program() or "redis-server", folder)
+    elif bus == "rabbitmq":
+        server = RabbitServer(Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), folder)
+    else:
+        server = KafkaServer(_noida_program() or "noida-db", folder)
+    server.start()
+    if bus == "kafka":
+        make_topics(server.url, partitions=12)
+    return server
 
 
 def _create(sea: Sea, bars: Bars, runs: int, accounts: int) -> list[tuple[RunRecord, Any]]:
@@ -239,7 +259,7 @@ def main() -> int:
     from postgres_process import PostgresServer
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bus", choices=["redis", "rabbitmq"])
+    parser.add_argument("bus", choices=["redis", "rabbitmq", "kafka"])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--accounts", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bus", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("bus", ["redis", "rabbitmq", "kafka"])
 def test_a_fleet_over_a_bus_equals_its_backtests_and_all_who_tell_agree(
     bus: str, tmp_path: Path, postgres_url: str, some_bars: Bars, request: pytest.FixtureRequest
 ) -> None:

@@ -27,6 +27,7 @@ _END_TRANSACTION = 26
 _HOLD_SECONDS = 0.1
 _SESSION_SECONDS = 6.0
 _SETTLE_SECONDS = 0.2
+_DUE = (0.2, 0.5)  # how long a join waits for others before it is answered
 
 
 @dataclass
@@ -105,16 +106,22 @@ class KafkaDoor:
             kind, version, number = struct.unpack_from(">hhi", frame)
             asked[number] = (kind, len(frame))
             if kind in (_JOIN, _HEARTBEAT, _SYNC, _LEAVE):
-                if kind == _JOIN and any(self._settling(member, reader) for member in self._members.values()):
-                    await asyncio.sleep(_SETTLE_SECONDS)
+                if kind == _JOIN:
+                    await self._let_settle(reader)
                 self._hear(kind, version, frame, reader)
             up.write(struct.pack(">i", len(frame)) + frame)
             await up.drain()
 
-    @staticmethod
-    def _settling(member: _Member, connection: object) -> bool:
-        just = time.monotonic() - member.heard < _SETTLE_SECONDS
-        return member.connection is connection and not member.joining and just
+    async def _let_settle(self, connection: object) -> None:
+        now = time.monotonic()
+        if any(
+            m.connection is connection and not m.joining and now - m.heard < _SETTLE_SECONDS
+            for m in self._members.values()
+        ):
+            await asyncio.sleep(_SETTLE_SECONDS)
+        # a join just before its answer is due: it would begin another round, and the answer would be forgotten
+        while any(m.joining and _DUE[0] < time.monotonic() - m.heard < _DUE[1] for m in self._members.values()):
+            await asyncio.sleep(0.02)
 
     def _hear(self, kind: int, version: int, frame: bytes, connection: object) -> None:
         place = 8 + 2 + max(0, struct.unpack_from(">h", frame, 8)[0])  # behind the header with its client id
