@@ -1,9 +1,9 @@
 """Message brokers side by side in one run: a no-op actor's wake-up and throughput, and a signal's way to the platform.
 
-Run ``python tests/benchmarks/bus.py [--idle N] [--messages N] [--intents N] [--json]``. It starts its own Redis, RabbitMQ
+Run ``python tests/benchmarks/bus.py [--idle N] [--messages N] [--intents N] [--json]``. It starts its own Redis, RabbitMQ, Kafka
 and PostgreSQL on free loopback ports. *idle* is the time from ``send`` to the first line of the actor after 2 to 4 s of
 silence; the rate is that of a backlog, from its first message to its last. What the figures of intents mean is said in
-``bus_execution.py``.
+``bus_execution.py`` and ``bus_kafka.py``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from bus_execution import LatencyRig, figures_of, latency_rig, throughput, wait_idle
+from bus_kafka import KafkaLatencyRig
 from postgres_process import PostgresServer
 
-from tests.plugins.servers import RabbitServer, RedisServer, _redis_program
+from tests.plugins.servers import KafkaServer, RabbitServer, RedisServer, _noida_program, _redis_program, make_topics
 from toolkit.gateways.message_brokers import BlockingRedisBroker, QuorumRabbitmqBroker
 
 
@@ -106,7 +107,7 @@ def run(idle: int, messages: int, intents: int) -> dict[str, Any]:
         redis = RedisServer(redis_program, Path(folder))
         redis.start()
         script = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-        rabbit = None
+        rabbit = kafka = None
         postgres = PostgresServer()
         rigs: list[Rig] = []
         ways: list[LatencyRig] = []
@@ -120,8 +121,16 @@ def run(idle: int, messages: int, intents: int) -> dict[str, Any]:
                 rabbit.start()
                 rigs.append(Rig("rabbitmq", QuorumRabbitmqBroker(rabbit.url)))
             urls = {"redis": redis.url} | ({"rabbitmq": rabbit.url} if rabbit is not None else {})
+            if _noida_program() is not None:
+                (Path(folder) / "kafka").mkdir()
+                kafka = KafkaServer(str(_noida_program()), Path(folder) / "kafka")
+                kafka.start()
+                make_topics(kafka.url)
             for bus, url in urls.items():
                 ways.append(latency_rig(bus, url, Path(folder) / f"home-{bus}", postgres.url))
+            if kafka is not None:
+                ways.append(KafkaLatencyRig(kafka.url, Path(folder) / "home-kafka", postgres.url))
+                urls["kafka"] = kafka.url
             for rig in rigs:
                 rig.one()
             for number in range(idle):
@@ -133,6 +142,8 @@ def run(idle: int, messages: int, intents: int) -> dict[str, Any]:
                     way.one(str(number))
             for way in ways:
                 figures |= figures_of(way)
+                if isinstance(way, KafkaLatencyRig):
+                    figures |= way.figures()
                 way.close()
             ways.clear()
             for _ in range(3):
@@ -149,6 +160,8 @@ def run(idle: int, messages: int, intents: int) -> dict[str, Any]:
             redis.kill()
             if rabbit is not None:
                 rabbit.close()
+            if kafka is not None:
+                kafka.close()
             postgres.close()
     for rig in rigs:
         key = rig.name.replace(" ", "_")

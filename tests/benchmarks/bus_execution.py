@@ -17,12 +17,14 @@ from statistics import median, quantiles
 from typing import Any
 from uuid import UUID
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import psutil
 from sqlalchemy import func, select
 from worker_nest import WorkerNest
 
+from tests.plugins.servers import bus_settings
 from toolkit import clock
 from toolkit.bootstrap import build, venue_path
 from toolkit.execution.builder import build_trade_request
@@ -47,10 +49,9 @@ START = clock.from_ns(1_500_000_000 * 1_000_000_000)
 
 def settings_for(bus: str, server_url: str, home: Path, database_url: str) -> dict[str, str]:
     """Return the SEATRIAL_ variables of an installation on that message broker."""
-    return {
-        "SEATRIAL_HOME": str(home), "SEATRIAL_GATEWAY": bus, f"SEATRIAL_{bus.upper()}_URL": server_url,
-        "SEATRIAL_SIGNING_KEY": KEY, "SEATRIAL_DATABASE_URL": database_url,
-    }  # fmt: skip
+    named = {"home": str(home), "gateway": bus, "signing_key": KEY, "database_url": database_url}
+    named |= bus_settings(bus, server_url)
+    return {f"SEATRIAL_{name.upper()}": value for name, value in named.items()}
 
 
 def open_engine(named: dict[str, str]) -> Engine:
@@ -183,7 +184,10 @@ def throughput(
                 put_intent(engine, account, f"rate-{n}")
         ids = [account.account_id for account in made]
         names = [account.name for account in made]
-        pids = [nest.start(bus, names[n::workers]) for n in range(workers)]
+        told = [
+            [] if bus == "kafka" else names[n::workers] for n in range(workers)
+        ]  # one group serves the same accounts
+        pids = [nest.start(bus, told[n]) for n in range(workers)]
         deadline = time.monotonic() + 600
         while _filled(engine, ids) < accounts * intents:
             if time.monotonic() > deadline:

@@ -28,7 +28,7 @@ def test_compose_has_every_service_and_opens_loopback_ports_only() -> None:
     """Message brokers, database, worker, page, Prometheus and Grafana; nothing listens for the network."""
     services = COMPOSE["services"]
     wanted = {"redis", "rabbitmq", "postgres", "worker", "worker-rabbitmq", "panel", "prometheus", "grafana"}
-    assert set(services) == wanted
+    assert set(services) == wanted | {"kafka", "schema-registry", "worker-kafka"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         assert service["restart"] == "unless-stopped", name
