@@ -239,7 +239,10 @@ class KafkaConsumer:
 
         with self._guard:
             sizes = {account: lane.waiting() for account, lane in self._lanes.items()}
-        busy = {partition_of(account, self._partitions): size for account, size in sizes.items() if size}
+        busy: dict[int, int] = {}
+        for account, size in sizes.items():
+            number = partition_of(account, self._partitions)
+            busy[number] = max(size, busy.get(number, 0))
         full = {number for number, size in busy.items() if size >= FULL} & self._assigned
         free = {number for number in self._paused if busy.get(number, 0) <= FULL // 2}
         try:

@@ -64,6 +64,11 @@ class Roster:
         with self._guard:
             return tuple(self._serving)
 
+    def desk(self, account_id: UUID) -> Desk | None:
+        """Return the desk of an account that is served now, None when it is not (any more)."""
+        with self._guard:
+            return self._serving.get(account_id)
+
     def refresh(self) -> None:
         """Compare with the accounts' rows: ask for what was given to this gateway, give up what was taken from it."""
         wanted = {account.account_id for account in self._wanted()}
@@ -73,6 +78,8 @@ class Roster:
         for account in left:
             self._let_go(account)
         for account, desk in held:
+            if self.desk(account) is not desk:  # given up meanwhile: its lease must not be taken again
+                continue
             try:
                 desk.service.keep_lease()
             except LeaseLost as error:

@@ -147,8 +147,11 @@ class Scheduler:
         """Expire what waited too long, publish what the outbox still holds, and again what the broker may have lost."""
         limit = self._engine.settings.outbox_limit
         for account in self._roster.serving():
+            desk = self._roster.desk(account)
+            if desk is None:  # it left a moment ago; asking the engine would open its session again, for nobody
+                continue
             try:
-                self._engine.desk(account).service.expire_overdue(limit)
+                desk.service.expire_overdue(limit)
             except (PlatformError, StoreError) as error:
                 _LOG.warning("expire_later", account=str(account), error=str(error))
             self._gateway.deliver(account)

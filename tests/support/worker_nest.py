@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,9 @@ def main() -> None:
             try:
                 _worker(job)
                 code = 0
+            except BaseException:
+                traceback.print_exc()  # into the worker's log: nobody else would ever hear of it
+                raise
             finally:
                 os._exit(code)
         print(pid, flush=True)

@@ -23,6 +23,7 @@ class Roster:
     def __init__(self) -> None:
         self.failing = False
         self.refreshed = 0
+        self.left: list[object] = []  # told as served, given up a moment later
 
     def refresh(self) -> None:
         self.refreshed += 1
@@ -30,7 +31,10 @@ class Roster:
             raise RuntimeError("the database went away")
 
     def serving(self) -> tuple[object, ...]:
-        return ()
+        return tuple(self.left)
+
+    def desk(self, account: object) -> None:
+        assert account in self.left
 
 
 class Broker:
@@ -108,3 +112,11 @@ def test_a_loop_that_has_ended_or_hangs_is_told(parts: Any, monkeypatch: pytest.
     monkeypatch.undo()
     parts.scheduler.stop()
     assert set(parts.scheduler.stuck()) == {"poll", "sweep", "watchdog", "reconcile", "due"}
+
+
+def test_a_sweep_opens_no_session_of_an_account_that_has_just_left(parts: Any) -> None:
+    """The engine is not asked for its desk, which would open the session again and keep every other worker out."""
+    parts.roster.left = [uuid4()]
+    parts.engine.settings = SimpleNamespace(outbox_limit=500)
+    parts.engine.desk = lambda account: pytest.fail(f"the desk of {account} was opened")
+    parts.scheduler.sweep()
