@@ -306,6 +306,7 @@ class KafkaConsumer:
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {one.partition for one in partitions}
         self._assigned |= numbers
+        self._paused |= numbers  # one that was paused when it was lost comes back paused: the next look resumes it
         for number in numbers:
             self._progress[number] = PartitionProgress()
         self._tell("assigned", numbers)

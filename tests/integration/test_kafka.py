@@ -158,10 +158,11 @@ class Group:
         self.seen: list[UUID] = []
         self.refused: list[str] = []
         self.gate: dict[UUID, threading.Event] = {}
+        self.metrics = Metrics()
         self.consumer = KafkaConsumer(
             link, codec, KafkaDeadLetters(link, codec), RING, group, 6,
             Errand(accounts.__contains__, self._carry_out, lambda e: self.refused.append(e.why), lambda a: None, self._moved),
-            now, Metrics(),
+            now, self.metrics,
         )  # fmt: skip
         self._accounts = accounts
         self.consumer.start()
@@ -252,6 +253,29 @@ def test_a_busy_account_pauses_its_kafka_partition_and_no_other(
     wait_until(lambda: behind in one.seen and waiting[-1] in one.seen, "all of it is carried out", 20)
     mine = [intent for intent in one.seen if intent in waiting]
     assert mine == waiting
+
+
+def test_a_kafka_partition_that_was_paused_when_it_was_lost_goes_on_afterwards(
+    link: KafkaLink, codec: Codec, group: Callable[..., Group], kafka_server: Any
+) -> None:
+    """The broker dies behind a busy account: once the partition is ours again its pointers are received."""
+    account = uuid4()
+    one = group([account])
+    warm(link, codec, one, account)
+    one.gate[account] = threading.Event()
+    for _ in range(FULL + 2):
+        point(link, codec, account)
+    number = partition_of(account, 6)
+    wait_until(
+        lambda: number in one.consumer._paused and one.consumer._lanes[account].waiting() >= FULL, "it is paused"
+    )
+    kafka_server.kill()
+    kafka_server.start()
+    wait_until(lambda: 'kind="lost"' in one.metrics.exposition(), "the partition is lost", 30)
+    wait_until(lambda: one.consumer.wants(account), "the partition is ours again", 30)
+    one.gate[account].set()
+    again = point(link, codec, account)
+    wait_until(lambda: again in one.seen, "pointers are received again", 30)
 
 
 def test_a_kafka_offset_is_committed_after_the_work_and_the_rest_goes_to_the_next_member(
