@@ -100,7 +100,7 @@ class Roster:
         RunError
             Naming the account and the command that changes it.
         """
-        for account in self._named():
+        for account in self._named() if self._names else ():  # told nothing, it takes what is its gateway's
             if account.gateway != self._gateway:
                 remedy = f"`seatrial gateway set {account.name} {self._gateway}`"
                 raise RunError(must_be(f"gateway of {account.name}", self._gateway, account.gateway, remedy))
