@@ -14,7 +14,7 @@ from uuid import UUID
 
 from toolkit.errors import LeaseLost, RunError, ToolkitError, must_be
 from toolkit.live.engine import Desk, Engine
-from toolkit.store.people.accounts import AccountRecord, Accounts
+from toolkit.store.people.accounts import AccountRecord, Accounts, gateway_of
 from toolkit.telemetry.logging import get_logger
 
 _LOG = get_logger("worker")
@@ -118,7 +118,7 @@ class Roster:
                 mine = account_id in self._serving
             if mine:
                 with self._engine.work(self._engine.service, write=False) as work:
-                    mine = Accounts(work.connection, self._engine.service).get(account_id).gateway == self._gateway
+                    mine = gateway_of(work.connection, self._engine.service, account_id) == self._gateway
             yield mine
 
     def knows(self, account_id: UUID) -> bool:

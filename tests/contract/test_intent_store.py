@@ -137,6 +137,14 @@ def test_the_outbox_is_a_queue_per_account(desk, write, read):
     assert read(lambda w: w.unpublished(uuid4())) == []
 
 
+def test_what_a_message_broker_has_is_not_relayed_again(desk, write, read):
+    """Many are marked at once; each counts its publications."""
+    desk.entry(), desk.entry()
+    rows = read(lambda w: w.unpublished(desk.account_id))
+    write(lambda w: w.mark_relayed([row.outbox_id for row in rows], START))
+    assert read(lambda w: w.unpublished(desk.account_id)) == []
+
+
 def test_a_pointer_can_be_put_back(desk, write, read):
     """An intent that went back to NEW is handed over again."""
     intent = desk.entry()

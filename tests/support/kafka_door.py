@@ -66,7 +66,6 @@ class KafkaDoor:
         try:
             self._loop.run_forever()
         finally:
-            self._loop.set_exception_handler(lambda _loop, _what: None)  # asyncio reports tasks that are cancelled here
             server.close()
             watch.cancel()
             tasks = asyncio.all_tasks(self._loop)

@@ -92,9 +92,10 @@ class OutboxRelay:
             finally:
                 if sent:
                     with self._store.begin(self._principal) as work:
-                        for outbox_id in sent:
-                            work.mark_published(outbox_id, self._clock.now())
+                        work.mark_relayed(sent, self._clock.now())
                         work.commit()
+            if len(rows) < _BATCH:  # whatever was signalled meanwhile is delivered by whoever signalled it
+                return taken
 
     def republish_lost(self, account_id: UUID) -> Sequence[UUID]:
         """Publish again the pointers of intents that were handed over and are still NEW: the broker may have lost them.

@@ -6,7 +6,7 @@ process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -209,6 +209,11 @@ class MemoryTransaction:
         """Note that a pointer or a result was handed over."""
         row = self._s.outbox[outbox_id]
         self._set(self._s.outbox, outbox_id, replace(row, published_at=at, publish_count=row.publish_count + 1))
+
+    def mark_relayed(self, outbox_ids: Sequence[int], at: datetime) -> None:
+        """Note that a message broker has these."""
+        for outbox_id in outbox_ids:
+            self.mark_published(outbox_id, at)
 
     def reopen_outbox(self, intent_id: UUID) -> None:
         """Put the intent's pointer back."""

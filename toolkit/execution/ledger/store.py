@@ -7,7 +7,7 @@ keeps rows, compares and sets.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -93,6 +93,9 @@ class OutboxTable(Protocol):
 
     def mark_published(self, outbox_id: int, at: datetime) -> None:
         """Note that a pointer or a result was handed over."""
+
+    def mark_relayed(self, outbox_ids: Sequence[int], at: datetime) -> None:
+        """Note that a message broker has these; the transaction need not survive a crash, they are handed over again then."""
 
     def reopen_outbox(self, intent_id: UUID) -> None:
         """Put the intent's pointer back: it has to be handed over again."""

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, Dialect, Select, and_, bindparam, exists, insert, or_, select, update
 
 from toolkit.errors import BadInput, Forbidden, NotFound, must_be
 from toolkit.execution.principal import Principal
 from toolkit.store.people import audit
 from toolkit.store.sql.models import Account, AccountGrant, User
+from toolkit.store.sql.statements import Statement
 
 LOCAL_USER = "local"
 SERVICE_USER = "service"
@@ -113,6 +114,24 @@ def _belongs(connection: Connection, principal: Principal, account_id: UUID) -> 
         )
     ).first()
     return grant is not None
+
+
+def gateway_of(connection: Connection, principal: Principal, account_id: UUID) -> str:
+    """Return the gateway of an account that the principal owns or was granted; empty when it is neither. One short question."""
+    found = _GATEWAY.rows(connection, {"account": account_id, "who": principal.user_id})
+    return str(found[0][0]) if found else ""
+
+
+def _gateway_query(_dialect: Dialect) -> Select[Any]:
+    who, account = bindparam("who", type_=_GRANTS.c.user_id.type), bindparam("account", type_=_GRANTS.c.account_id.type)
+    granted = exists().where(
+        _GRANTS.c.account_id == _ACCOUNTS.c.account_id, _GRANTS.c.user_id == who, _GRANTS.c.revoked_at.is_(None)
+    )
+    query = select(_ACCOUNTS.c.gateway).where(_ACCOUNTS.c.account_id == account)
+    return query.where(or_(_ACCOUNTS.c.owner_id == who, granted))
+
+
+_GATEWAY = Statement(_gateway_query)
 
 
 def read_account(connection: Connection, account_id: UUID) -> AccountRecord:
