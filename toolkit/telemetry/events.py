@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     FAILED = "error"
     BARS_QUARANTINED = "bars_quarantined"
+    FLATTEN_WAITS = "flatten_waits"
     # signals and intents
     ENTRY_SKIPPED = "entry_skipped"
     ENTRY_REFUSED = "entry_refused"
@@ -55,6 +56,7 @@ WORDS: dict[EventKind, str] = {
     EventKind.INTENT_UNKNOWN: "Outcome at the platform unknown",
     EventKind.INTENT_ABANDONED: "Given up without a trace at the platform; its slot stays reserved",
     EventKind.LATE_FILL_ADOPTED: "Late fill found and adopted",
+    EventKind.FLATTEN_WAITS: "Stopping; an order whose fate is unknown is looked for first",
     EventKind.PROTECTION_PENDING: "Filled, the stop is not confirmed yet",
     EventKind.PROTECTION_CLOSED: "Closed because its stop was not confirmed in time",
 }

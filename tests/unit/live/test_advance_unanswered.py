@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from live_checks import backtest_trades, events
 from sqlalchemy import select
 
 from tests.plugins.live_support import EmaCross, RsiReversal, Sea
+from toolkit.clock import from_ns
+from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.market import Bars
 from toolkit.platforms.simulated.faults import Fault, FaultKind, FaultScript
@@ -99,3 +102,56 @@ def test_an_exit_planned_again_goes_before_the_next_bar(make_sea: Callable[..., 
         first, second = work.connection.execute(sends).scalars()
     assert len(events(sea, "exit_replanned")) == 1
     assert second - first == timedelta(hours=1)
+
+
+def stopping_with_an_unknown(
+    make_sea: Callable[..., Sea], bars: Bars, fault: Fault, action: str
+) -> tuple[Sea, Any, Any]:
+    """Return a run on live bars that was asked to stop and flatten right after an order of it got no answer."""
+    sea = faulty_sea(make_sea, fault)
+    account = sea.account(leverage=500)
+    venue: Any = sea.engine.desk(account.account_id).platform
+    venue.load_replay("EURUSD", bars)
+    venue.advance_clock_to(from_ns(int(bars.ts[320])))
+    run = sea.run(sea.version(EmaCross(), bars), account, bars, feed=None, capital=10_000)
+    query = select(ExecutionIntent.action).where(ExecutionIntent.state == "UNKNOWN")
+    for row in range(320, 700):
+        venue.advance_clock_to(from_ns(int(bars.ts[row])))
+        advance(sea.engine, run.live_run_id, run.account_id)
+        with sea.engine.work(write=False) as work:
+            if action in work.connection.execute(query).scalars().all():
+                break
+    else:
+        raise AssertionError("no order was left without an answer")
+    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id, flatten=True)
+    return sea, run, venue
+
+
+def test_a_flattening_stop_waits_for_an_entry_without_an_answer(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """An order that is filled after the stop was asked for is closed too, before the run says STOPPED."""
+    late = Fault(FaultKind.LATE_ACCEPTANCE, on="open", at=1, seconds=200)
+    sea, run, venue = stopping_with_an_unknown(make_sea, some_bars, late, "OPEN_TRADE")
+    for _ in range(3):
+        assert advance(sea.engine, run.live_run_id, run.account_id).waiting.startswith("unknown")
+    assert (sea.read(run).status, len(events(sea, "flatten_waits"))) == ("STOPPING", 1)
+    venue.advance_clock_to(venue.now() + timedelta(seconds=300))
+    assert len(venue.book().positions) == 1
+    while not advance(sea.engine, run.live_run_id, run.account_id).ended:
+        pass
+    assert sea.read(run).status == "STOPPED"
+    assert venue.book().positions == ()
+    assert sea.trades(run)[-1]["exit_reason"] == "flatten"
+
+
+def test_a_flattening_stop_waits_for_an_exit_without_an_answer(make_sea: Callable[..., Sea], some_bars: Bars) -> None:
+    """The close on its way is not asked for again and again until the run gives up; it arrives, and that is the end."""
+    late = Fault(FaultKind.LATE_ACCEPTANCE, on="close", at=1, seconds=3)
+    sea, run, venue = stopping_with_an_unknown(make_sea, some_bars, late, "CLOSE_POSITION")
+    for _ in range(5):
+        advance(sea.engine, run.live_run_id, run.account_id)
+    assert sea.read(run).status == "STOPPING"
+    venue.advance_clock_to(venue.now() + timedelta(seconds=4))
+    while not advance(sea.engine, run.live_run_id, run.account_id).ended:
+        pass
+    assert (sea.read(run).status, venue.book().positions) == ("STOPPED", ())
+    assert venue.duplicate_orders() == 0

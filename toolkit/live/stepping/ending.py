@@ -19,14 +19,17 @@ from toolkit.live.stepping.managed.act import cancel_intent
 from toolkit.live.stepping.managed.pending import settled_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
+from toolkit.live.stepping.telling import tell_once
 from toolkit.store.intents import SqlTransaction
 from toolkit.store.runs import RunRecord, Runs, add_event, barrier_runs
 from toolkit.telemetry.redaction import redact, redact_text
 
 _ERROR_ATTEMPTS = 20
 _CANCEL_ATTEMPTS = 3
+_ENTRY = Action.OPEN_TRADE.value
 
 
 def finish(
@@ -74,14 +77,17 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
             return Progress(run.status, waiting="market")  # the run ends when its exits have gone
     if cancel_working_entries(engine, desk, run, f"run is {run.status}"):
         return Progress(run.status, waiting="delivery")
+    options = run.options
+    unknown = _still_unknown(engine, desk, run) if options.get("flatten") else []
+    if any(state in UNDER_WAY for _, state in unknown):
+        return Progress(run.status, waiting="delivery")  # an exit was planned again
     desk.service.sync_book()
     hot.synced = True
     positions = load_positions(engine, desk, run, hot)
     taken_back = take_back_orders(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()))
     if taken_back:
         return Progress(run.status, orders=taken_back)
-    options = run.options
-    if options.get("flatten") and positions.open:
+    if options.get("flatten") and positions.open and not any(action != _ENTRY for action, _ in unknown):
         attempt = int(hot.state.extra.get("flattened", 0))
         if attempt >= 3:
             message = "positions could not be closed in three attempts: close them by hand, their stops are in place"
@@ -109,8 +115,20 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         commit_step(engine, run, hot, positions, Step(orders=orders, market_time=clock))
         desk.gateway.deliver(run.account_id)
         return Progress(run.status, orders=len(orders.intents))
+    if unknown:
+        words = "an order whose fate is unknown may still become a position: it is looked for, and closed, before the run ends"
+        tell_once(engine, run, "flatten_waits", words)
+        return Progress(run.status, waiting=f"unknown: {words}")
     reason = str(options.get("stop_reason", "stopped"))
     return finish(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()), reason)
+
+
+def _still_unknown(engine: Engine, desk: Desk, run: RunRecord) -> list[tuple[str, str]]:
+    """Look for the run's orders without an answer; return action and state of what is still not settled."""
+    if not any(state == "UNKNOWN" for _, _, state in unsettled_intents(engine, run.live_run_id)):
+        return []
+    desk.service.reconcile()
+    return [(action, state) for _, action, state in unsettled_intents(engine, run.live_run_id)]
 
 
 def take_back_orders(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> int:
