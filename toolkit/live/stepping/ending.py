@@ -142,7 +142,8 @@ def take_back_orders(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, posit
     working = settled_orders(engine, desk, run)
     if not working:
         return 0
-    clock = to_ns(desk.platform.now())
+    # a replay ends at its own moment, so that a kill repeats the same keys; what a server says carries its milliseconds
+    clock = to_ns(desk.platform.now()) if hot.program.data is None else hot.state.clock_ns
     decision = Waiting(clock, clock, 0, 0, 0, None, True)
     step.orders = Orders(
         [
