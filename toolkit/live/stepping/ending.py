@@ -19,7 +19,6 @@ from toolkit.live.stepping.managed.act import cancel_intent
 from toolkit.live.stepping.managed.pending import settled_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
-from toolkit.live.stepping.reverse import UNDER_WAY
 from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.live.stepping.telling import tell_once
@@ -29,7 +28,6 @@ from toolkit.telemetry.redaction import redact, redact_text
 
 _ERROR_ATTEMPTS = 20
 _CANCEL_ATTEMPTS = 3
-_ENTRY = Action.OPEN_TRADE.value
 
 
 def finish(
@@ -79,7 +77,7 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         return Progress(run.status, waiting="delivery")
     options = run.options
     unknown = _still_unknown(engine, desk, run) if options.get("flatten") else []
-    if any(state in UNDER_WAY for _, state in unknown):
+    if unsettled_intents(engine, run.live_run_id).under_way:
         return Progress(run.status, waiting="delivery")  # an exit was planned again
     desk.service.sync_book()
     hot.synced = True
@@ -87,7 +85,7 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     taken_back = take_back_orders(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()))
     if taken_back:
         return Progress(run.status, orders=taken_back)
-    if options.get("flatten") and positions.open and not any(action != _ENTRY for action, _ in unknown):
+    if options.get("flatten") and positions.open and all(action.is_entry for action in unknown):
         attempt = int(hot.state.extra.get("flattened", 0))
         if attempt >= 3:
             message = "positions could not be closed in three attempts: close them by hand, their stops are in place"
@@ -123,12 +121,14 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     return finish(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()), reason)
 
 
-def _still_unknown(engine: Engine, desk: Desk, run: RunRecord) -> list[tuple[str, str]]:
-    """Look for the run's orders without an answer; return action and state of what is still not settled."""
-    if not any(state == "UNKNOWN" for _, _, state in unsettled_intents(engine, run.live_run_id)):
+def _still_unknown(engine: Engine, desk: Desk, run: RunRecord) -> list[Action]:
+    """Look for the run's orders without an answer; return what those are about whose fate is still unknown."""
+    if not unsettled_intents(engine, run.live_run_id).unknown:
         return []
     desk.service.reconcile()
-    return [(action, state) for _, action, state in unsettled_intents(engine, run.live_run_id)]
+    with engine.work(engine.service, write=False) as work:
+        unknown = SqlTransaction(work).intents_in(run.account_id, [IntentState.UNKNOWN])
+    return [intent.action for intent in unknown if intent.live_run_id == run.live_run_id]
 
 
 def take_back_orders(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> int:
