@@ -53,6 +53,17 @@ def settled_orders(engine: Engine, desk: Desk, run: RunRecord) -> list[WorkingOr
     return working_orders(engine, run.live_run_id)
 
 
+def orders_to_take_back(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> list[WorkingOrder]:
+    """Return the pending orders that a decision may cancel.
+
+    An order whose acceptance was found late is not the one this run remembers; it may have ended without anybody looking, and
+    must be seen as it is whether or not a restart looked in between.
+    """
+    working = working_orders(engine, run.live_run_id)
+    remembered = len(working) == 1 and int(hot.state.managed.get("until", 0)) > 0
+    return working if remembered or not working else settled_orders(engine, desk, run)
+
+
 def note_entry(hot: Hot, plan: Mapping[str, Any] | None, until_ns: int | None) -> None:
     """Remember the entry that has just been planned, of a managed strategy."""
     if until_ns is not None and hot.program.managed:

@@ -23,7 +23,7 @@ from toolkit.live.stepping.commit import Step, Unsettled, commit_step, load_posi
 from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.managed.act import Bar, cancel_intent, carry_out_managed
 from toolkit.live.stepping.managed.memory import after_bar, plan_words
-from toolkit.live.stepping.managed.pending import look_after_order, note_entry, working_orders
+from toolkit.live.stepping.managed.pending import look_after_order, note_entry, orders_to_take_back, working_orders
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
@@ -174,7 +174,7 @@ def _act(
                 )
             )
         if managed:
-            orders = _managed(engine, run, hot, positions, decision, moment, stale, left)
+            orders = _managed(engine, desk, run, hot, positions, decision, moment, stale, left)
         else:
             orders = carry_out(hot.program, run, positions, decision, moment, engine.service)
         if stale:
@@ -186,6 +186,7 @@ def _act(
 
 def _managed(
     engine: Engine,
+    desk: Desk,
     run: RunRecord,
     hot: Hot,
     positions: Positions,
@@ -213,7 +214,7 @@ def _managed(
         settled=not left.unknown,
     )
     orders, memory = carry_out_managed(
-        bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
+        bar, hot.state.managed, positions, lambda: orders_to_take_back(engine, desk, run, hot)
     )
     if held is not None:  # the rest of an order that was filled in part would enlarge what is managed
         rest = working_orders(engine, run.live_run_id)

@@ -21,7 +21,7 @@ from toolkit.live.stepping.decide import Moment, Orders, carry_out
 from toolkit.live.stepping.ending import finish, take_back_orders
 from toolkit.live.stepping.managed.act import Bar, carry_out_managed
 from toolkit.live.stepping.managed.memory import after_bar, as_it_was, before_move, plan_words
-from toolkit.live.stepping.managed.pending import look_after_order, note_entry, working_orders
+from toolkit.live.stepping.managed.pending import look_after_order, note_entry, orders_to_take_back
 from toolkit.live.stepping.program import Hot, ReplayData
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.reverse import enter_after_exit
@@ -151,7 +151,7 @@ def _managed(
         settled=not left.unknown,
     )
     orders, memory = carry_out_managed(
-        bar, hot.state.managed, positions, lambda: working_orders(engine, run.live_run_id)
+        bar, hot.state.managed, positions, lambda: orders_to_take_back(engine, desk, run, hot)
     )
     hot.state = replace(hot.state, managed=memory)
     note_entry(hot, decision.plan, orders.until_ns)
