@@ -27,6 +27,8 @@ def bars_of(detail: RunDetail, home: Path) -> tuple[Bars | None, str]:
     feed = FeedSpec.from_dict(json.loads(detail.feed_json))
     if feed.kind != "replay":
         return None, "this run reads its bars from the platform"
+    if feed.others:
+        return None, "this run trades several symbols: tk.run(id) in a notebook draws and explains each of them"
     try:
         return stored_bars(home, feed.fingerprint), ""
     except ToolkitError as error:

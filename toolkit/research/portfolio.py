@@ -24,7 +24,7 @@ from toolkit.strategy.spec import StrategySpec
 if TYPE_CHECKING:
     from toolkit.risk.guardrails import Guards
 
-__all__ = ["JointSetup", "prepare_joint", "run_joint"]
+__all__ = ["JointSetup", "prepare_joint", "refuse_managed", "run_joint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +122,13 @@ def prepare_joint(
     return JointSetup(tuple(setups), ts, end_ns, new_day, tuple(values))
 
 
-def run_joint(spec: StrategySpec, setup: JointSetup, *, first_fill: Mapping[str, int] | None = None) -> PortfolioResult:
-    """Run a spec on several symbols; of each the bars before row ``first_fill`` only warm up: nothing fills before it.
+def refuse_managed(spec: StrategySpec) -> None:
+    """Refuse what several symbols cannot do yet: pending entries and managed positions.
 
     Raises
     ------
     BadInput
-        When the strategy has pending entries or managed positions.
+        When the strategy has any.
     """
     if spec.features:
         raise BadInput(
@@ -139,6 +139,17 @@ def run_joint(spec: StrategySpec, setup: JointSetup, *, first_fill: Mapping[str,
                 "backtest it on one symbol at a time",
             )
         )
+
+
+def run_joint(spec: StrategySpec, setup: JointSetup, *, first_fill: Mapping[str, int] | None = None) -> PortfolioResult:
+    """Run a spec on several symbols; of each the bars before row ``first_fill`` only warm up: nothing fills before it.
+
+    Raises
+    ------
+    BadInput
+        When the strategy has pending entries or managed positions.
+    """
+    refuse_managed(spec)
     series = setup.given
     legs: list[Leg] = []
     for own, value in zip(setup.setups, setup.values, strict=True):

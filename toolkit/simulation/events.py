@@ -127,6 +127,38 @@ def entry_steps(
     w: Any, code: int, side: int, price: int, spread: int, stop: int, target: int, bar: int, vn: int, vd: int
 ) -> tuple[int, int]:
     """Volume of an entry priced at ``price`` and decided in bar ``bar``, and 0, or 0 and why it is not made."""
+    return checked_steps(
+        w, w[BALANCE], 0, 0, bar - w[LAST_EXIT], code, side, price, spread, stop, target, w[FIXED_STEPS], w[RISK_PPM],
+        w[MIN_STEPS], w[MAX_STEPS], w[MAX_SPREAD_POINTS], w[MAX_LOTS_STEPS], vn, vd,
+    )  # fmt: skip
+
+
+def checked_steps(
+    w: Any,
+    equity: int,
+    held: int,
+    notional: int,
+    since_exit: int,
+    code: int,
+    side: int,
+    price: int,
+    spread: int,
+    stop: int,
+    target: int,
+    fixed_steps: int,
+    risk_ppm: int,
+    min_steps: int,
+    max_steps: int,
+    spread_limit: int,
+    steps_limit: int,
+    vn: int,
+    vd: int,
+) -> tuple[int, int]:
+    """Volume of an entry and 0, or 0 and why it is not made: price, guards, size, volume guards, in this order.
+
+    ``w`` holds what the account shares; ``equity``, ``held`` positions and their ``notional`` are those of all symbols, the
+    rest is of the symbol that enters.
+    """
     reason = 0
     if w[STOP_REQUIRED] or stop > 0:
         reason = entry_refusal(side, price, spread, stop, w[HAS_TARGET] != 0, target)
@@ -137,7 +169,7 @@ def entry_steps(
             code & OUTSIDE_HOURS != 0,
             w[TRIPPED],
             w[BASE],
-            w[BALANCE],
+            equity,
             w[DAILY_LOSS_PPM],
             w[PEAK_BASE],
             w[DRAWDOWN_PPM],
@@ -145,23 +177,32 @@ def entry_steps(
             w[MAX_LOSSES],
             0,
             w[MAX_OPEN_LIMIT],
-            0,
+            held,
             w[MAX_OPEN_RUN_LIMIT],
-            bar - w[LAST_EXIT],
+            since_exit,
             w[COOLDOWN_BARS],
             spread,
-            w[MAX_SPREAD_POINTS],
+            spread_limit,
         )
         if holds_on(reason):
             w[TRIPPED] = reason
-    steps = w[FIXED_STEPS]
+    steps = fixed_steps
     if reason == 0 and steps == 0:
-        steps, _, reason = lots_for_risk(w[BALANCE], w[RISK_PPM], stop, vn, vd, w[MIN_STEPS], w[MAX_STEPS])
-    if reason == 0 and (w[MAX_LOTS_STEPS] != 0 or w[EXPOSURE_CENTI] != 0):
-        reason = volume_denied(steps, w[MAX_LOTS_STEPS], money(price, steps, vn, vd), w[BALANCE], w[EXPOSURE_CENTI])
+        steps, _, reason = lots_for_risk(equity, risk_ppm, stop, vn, vd, min_steps, max_steps)
+    if reason == 0 and (steps_limit != 0 or w[EXPOSURE_CENTI] != 0):
+        reason = volume_denied(steps, steps_limit, notional + money(price, steps, vn, vd), equity, w[EXPOSURE_CENTI])
     if reason != 0:
         return 0, reason
     return steps, 0
+
+
+def count_net(w: Any, net: int) -> None:
+    """Count what a closed part earned."""
+    if net > 0:
+        w[WINS] += 1
+        w[GROSS_WIN] += net
+    else:
+        w[GROSS_LOSS] -= net
 
 
 def note_skip(w: Any, bar: int, side: int, reason: int) -> None:
@@ -206,11 +247,7 @@ def write_exit(w: Any, bar: int, reason: int, price: int, steps: int, entry_cost
     swap = release(w, steps)
     w[SWAP] += swap
     net = profit + cost + swap
-    if net > 0:
-        w[WINS] += 1
-        w[GROSS_WIN] += net
-    else:
-        w[GROSS_LOSS] -= net
+    count_net(w, net)
     w[RESULT] += net
     if w[FULL]:
         at = w[TRADES_AT] + w[TRADES] * TRADE_WIDTH

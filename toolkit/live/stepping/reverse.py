@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Step, commit_step, load_positions, unsettled_intents
+from toolkit.live.stepping.commit import Step, Unsettled, commit_step, load_positions, unsettled_intents
 from toolkit.live.stepping.decide import Moment, Skip, carry_out
 from toolkit.live.stepping.managed.pending import note_entry, settled_orders
 from toolkit.live.stepping.program import Hot
@@ -18,6 +18,15 @@ from toolkit.simulation import rules
 from toolkit.store.runs import RunRecord
 
 
+def after_delivery(engine: Engine, desk: Desk, run: RunRecord) -> Unsettled | None:
+    """Return what stays unsettled of the run's intents once none is on its way; None while one is."""
+    left = unsettled_intents(engine, run.live_run_id)
+    if left.unknown and not left.under_way:
+        desk.service.reconcile()
+        left = unsettled_intents(engine, run.live_run_id)
+    return None if left.under_way else left
+
+
 def enter_after_exit(
     engine: Engine, desk: Desk, run: RunRecord, hot: Hot, moment_of: Callable[[Positions, Waiting], Moment]
 ) -> Progress:
@@ -25,14 +34,9 @@ def enter_after_exit(
     decision = hot.state.entry
     if decision is None:
         raise AssertionError("there is an entry waiting")
-    left = unsettled_intents(engine, run.live_run_id)
-    if left.under_way:
+    left = after_delivery(engine, desk, run)
+    if left is None:
         return Progress(run.status, waiting="delivery")
-    if left.unknown:
-        desk.service.reconcile()
-        left = unsettled_intents(engine, run.live_run_id)
-        if left.under_way:
-            return Progress(run.status, waiting="delivery")
     positions = load_positions(engine, desk, run, hot)
     step = Step()
     hot.state = replace(hot.state, entry=None)

@@ -18,6 +18,7 @@ from toolkit.errors import BadInput, must_be
 from toolkit.market import Bars
 from toolkit.market.series.several import as_series, checked_series, fingerprint_of, shared_moments
 from toolkit.research.comparison import TradeRecord, by_entry, first_difference, normalise_all
+from toolkit.research.portfolio import refuse_managed
 from toolkit.research.result import not_made
 from toolkit.research.trial.checks import Drivers, check_drivers_agree, check_look_ahead, measure_warm_up
 from toolkit.research.trial.report import CheckResult, TrialReport
@@ -70,6 +71,8 @@ def sea_trial(
         if len(each) < 50:
             raise BadInput(must_be("bars", "at least 50 for a sea trial", len(each), "load a longer series"))
     spec = StrategySpec.from_strategy(strategy)
+    if len(series) > 1:
+        refuse_managed(spec)
     guards = guards if guards is not None else Guards()
     drivers = drivers or Drivers()
     look_ahead = check_look_ahead(spec, bars, drivers)

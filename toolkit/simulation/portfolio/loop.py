@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.risk.guard_rules import ends_with_the_day, entry_denied, holds_on, volume_denied
+from toolkit.risk.guard_rules import ends_with_the_day
+from toolkit.simulation.events import checked_steps, count_net
 from toolkit.simulation.holding.margin import equity_floor, margin_needed, stop_out_price
 from toolkit.simulation.holding.swap import swap_money
 from toolkit.simulation.marking import moments
@@ -60,16 +61,13 @@ from toolkit.simulation.portfolio.cells import (
 from toolkit.simulation.rules import (
     INSUFFICIENT_MARGIN,
     NO_EXIT,
-    OUTSIDE_HOURS,
     REVERSE,
     STOP_OUT,
     close_quote,
     commission,
     entry_quote,
-    entry_refusal,
     entry_side,
     exit_reason,
-    lots_for_risk,
     money,
     open_exit,
     protection_levels,
@@ -83,22 +81,14 @@ from toolkit.simulation.state import (
     BARS_IN,
     BASE,
     COMMISSION,
-    COOLDOWN_BARS,
     DAILY_AT,
-    DAILY_LOSS_PPM,
     DAY,
     DONE,
-    DRAWDOWN_PPM,
     EQUITY_AT,
     EXPOSURE_CENTI,
-    GROSS_LOSS,
-    GROSS_WIN,
     GROW,
     HAS_TARGET,
     LOSSES,
-    MAX_LOSSES,
-    MAX_OPEN_LIMIT,
-    MAX_OPEN_RUN_LIMIT,
     NEVER,
     NEXT,
     PEAK_BASE,
@@ -108,13 +98,11 @@ from toolkit.simulation.state import (
     SKIPS,
     SKIPS_AT,
     STOP_OUT_PERCENT,
-    STOP_REQUIRED,
     SWAP,
     TRADE_CAPACITY,
     TRADES,
     TRADES_AT,
     TRIPPED,
-    WINS,
 )
 from toolkit.simulation.stretches import note_equity
 
@@ -145,6 +133,16 @@ def margin_in_use(p: Any) -> int:
     return total
 
 
+def open_notional(x: Any, value: Any, p: Any, t: int, rate: int) -> int:
+    """Value of all positions, each at the quote that would close it."""
+    total = 0
+    for s in range(p.shape[0]):
+        if p[s, P_POS] != 0:
+            mark = close_quote(p[s, P_POS], x[s, X_BID_OPEN, t], x[s, X_ASK_OPEN, t])
+            total += money(mark, p[s, P_STEPS], value[s, rate, 0], value[s, rate, 1])
+    return total
+
+
 def leave(x: Any, w: Any, p: Any, s: int, t: int, reason: int, price: int, vn: int, vd: int) -> None:
     """Close a symbol's position: book it, write the trade."""
     steps = p[s, P_STEPS]
@@ -156,11 +154,7 @@ def leave(x: Any, w: Any, p: Any, s: int, t: int, reason: int, price: int, vn: i
     w[COMMISSION] += cost
     w[SWAP] += swap
     net = profit + cost + swap
-    if net > 0:
-        w[WINS] += 1
-        w[GROSS_WIN] += net
-    else:
-        w[GROSS_LOSS] -= net
+    count_net(w, net)
     w[LOSSES] = w[LOSSES] + 1 if net < 0 else 0
     at = w[TRADES_AT] + w[TRADES] * TRADE_FIELDS
     w[at] = s
@@ -231,43 +225,12 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
     if w[HAS_TARGET]:
         target = target_points_from_rr(rr, stop) if rr > 0.0 else x[s, X_TARGET, t]
     equity = equity_at(x, value, w, p, t, rate, X_BID_OPEN, X_ASK_OPEN)
-    reason = 0
-    if w[STOP_REQUIRED] or stop > 0:
-        reason = entry_refusal(side, quote, ask - bid, stop, w[HAS_TARGET] != 0, target)
-    elif w[HAS_TARGET]:
-        reason = entry_refusal(side, quote, 0, 1, True, target)
-    if reason == 0:
-        reason = entry_denied(
-            code & OUTSIDE_HOURS != 0,
-            w[TRIPPED],
-            w[BASE],
-            equity,
-            w[DAILY_LOSS_PPM],
-            w[PEAK_BASE],
-            w[DRAWDOWN_PPM],
-            w[LOSSES],
-            w[MAX_LOSSES],
-            0,
-            w[MAX_OPEN_LIMIT],
-            w[POS],
-            w[MAX_OPEN_RUN_LIMIT],
-            x[s, X_BAR, t] - p[s, P_LAST_EXIT],
-            w[COOLDOWN_BARS],
-            ask - bid,
-            p[s, P_MAX_SPREAD],
-        )
-        if holds_on(reason):
-            w[TRIPPED] = reason
-    steps = p[s, P_FIXED_STEPS]
-    if reason == 0 and steps == 0:
-        steps, _, reason = lots_for_risk(equity, p[s, P_RISK_PPM], stop, vn, vd, p[s, P_MIN_STEPS], p[s, P_MAX_STEPS])
-    if reason == 0 and (p[s, P_MAX_LOTS_STEPS] != 0 or w[EXPOSURE_CENTI] != 0):
-        notional = money(quote, steps, vn, vd)
-        for k in range(p.shape[0]):
-            if p[k, P_POS] != 0:
-                mark = close_quote(p[k, P_POS], x[k, X_BID_OPEN, t], x[k, X_ASK_OPEN, t])
-                notional += money(mark, p[k, P_STEPS], value[k, rate, 0], value[k, rate, 1])
-        reason = volume_denied(steps, p[s, P_MAX_LOTS_STEPS], notional, equity, w[EXPOSURE_CENTI])
+    notional = open_notional(x, value, p, t, rate) if w[EXPOSURE_CENTI] != 0 else 0
+    steps, reason = checked_steps(
+        w, equity, w[POS], notional, x[s, X_BAR, t] - p[s, P_LAST_EXIT], code, side, quote, ask - bid, stop, target,
+        p[s, P_FIXED_STEPS], p[s, P_RISK_PPM], p[s, P_MIN_STEPS], p[s, P_MAX_STEPS], p[s, P_MAX_SPREAD],
+        p[s, P_MAX_LOTS_STEPS], vn, vd,
+    )  # fmt: skip
     need = 0
     if reason == 0 and p[s, P_MARGIN_MODE] != 0:
         need = margin_needed(p[s, P_MARGIN_MODE], price, steps, vn, vd, p[s, P_MARGIN_NUM], p[s, P_MARGIN_DEN])

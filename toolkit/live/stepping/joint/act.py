@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Desk, Engine
-from toolkit.live.stepping.commit import Step, commit_step, load_positions, unsettled_intents
+from toolkit.live.stepping.commit import Step, commit_step, load_positions
 from toolkit.live.stepping.decide import Moment, Orders, Skip, carry_out
 from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
+from toolkit.live.stepping.reverse import after_delivery
 from toolkit.live.stepping.run_book import Positions
 from toolkit.live.stepping.run_state import Waiting
 from toolkit.market import Side
@@ -82,14 +83,9 @@ def _of_symbol(
 
 def enter_after_exits(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, moment_of: MomentOf) -> Progress:
     """Make the entries of a moment once its exits are filled; keep waiting while an exit is on its way."""
-    left = unsettled_intents(engine, run.live_run_id)
-    if left.under_way:
+    left = after_delivery(engine, desk, run)
+    if left is None:
         return Progress(run.status, waiting="delivery")
-    if left.unknown:
-        desk.service.reconcile()
-        left = unsettled_intents(engine, run.live_run_id)
-        if left.under_way:
-            return Progress(run.status, waiting="delivery")
     positions = load_positions(engine, desk, run, hot)
     entries, hot.state = hot.state.entries, replace(hot.state, entries=())
     why_not = "an exit of this moment waits" if left.waiting else ""
