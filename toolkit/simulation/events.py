@@ -113,7 +113,9 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
         return
     quote = entry_quote(side, bid, ask)
     price = slipped(side, quote, w[SLIPPAGE])
-    steps, reason = entry_steps(w, code, side, quote, ask - bid, stop, target, bar, vn, vd)
+    steps, reason = entry_steps(
+        w, w[BALANCE], 0, 0, bar - w[LAST_EXIT], code, side, quote, ask - bid, stop, target, vn, vd
+    )
     if reason == 0:
         reason = margin_refusal(w, price, steps, vn, vd)
     if reason != 0:
@@ -124,16 +126,6 @@ def try_entry(w: Any, code: int, stop: int, target: int, bar: int, bid: int, ask
 
 
 def entry_steps(
-    w: Any, code: int, side: int, price: int, spread: int, stop: int, target: int, bar: int, vn: int, vd: int
-) -> tuple[int, int]:
-    """Volume of an entry priced at ``price`` and decided in bar ``bar``, and 0, or 0 and why it is not made."""
-    return checked_steps(
-        w, w[BALANCE], 0, 0, bar - w[LAST_EXIT], code, side, price, spread, stop, target, w[FIXED_STEPS], w[RISK_PPM],
-        w[MIN_STEPS], w[MAX_STEPS], w[MAX_SPREAD_POINTS], w[MAX_LOTS_STEPS], vn, vd,
-    )  # fmt: skip
-
-
-def checked_steps(
     w: Any,
     equity: int,
     held: int,
@@ -145,19 +137,12 @@ def checked_steps(
     spread: int,
     stop: int,
     target: int,
-    fixed_steps: int,
-    risk_ppm: int,
-    min_steps: int,
-    max_steps: int,
-    spread_limit: int,
-    steps_limit: int,
     vn: int,
     vd: int,
 ) -> tuple[int, int]:
-    """Volume of an entry and 0, or 0 and why it is not made: price, guards, size, volume guards, in this order.
+    """Volume of an entry priced at ``price``, and 0, or 0 and why it is not made: price, guards, size, volume guards.
 
-    ``w`` holds what the account shares; ``equity``, ``held`` positions and their ``notional`` are those of all symbols, the
-    rest is of the symbol that enters.
+    ``equity``, ``held`` positions and their ``notional`` are those of all symbols; ``since_exit`` are bars.
     """
     reason = 0
     if w[STOP_REQUIRED] or stop > 0:
@@ -182,15 +167,17 @@ def checked_steps(
             since_exit,
             w[COOLDOWN_BARS],
             spread,
-            spread_limit,
+            w[MAX_SPREAD_POINTS],
         )
         if holds_on(reason):
             w[TRIPPED] = reason
-    steps = fixed_steps
+    steps = w[FIXED_STEPS]
     if reason == 0 and steps == 0:
-        steps, _, reason = lots_for_risk(equity, risk_ppm, stop, vn, vd, min_steps, max_steps)
-    if reason == 0 and (steps_limit != 0 or w[EXPOSURE_CENTI] != 0):
-        reason = volume_denied(steps, steps_limit, notional + money(price, steps, vn, vd), equity, w[EXPOSURE_CENTI])
+        steps, _, reason = lots_for_risk(equity, w[RISK_PPM], stop, vn, vd, w[MIN_STEPS], w[MAX_STEPS])
+    if reason == 0 and (w[MAX_LOTS_STEPS] != 0 or w[EXPOSURE_CENTI] != 0):
+        reason = volume_denied(
+            steps, w[MAX_LOTS_STEPS], notional + money(price, steps, vn, vd), equity, w[EXPOSURE_CENTI]
+        )
     if reason != 0:
         return 0, reason
     return steps, 0

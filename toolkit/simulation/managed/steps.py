@@ -59,7 +59,18 @@ from toolkit.simulation.managed.rules import (
     trigger_refusal,
 )
 from toolkit.simulation.rules import PARTIAL, STOP_LOSS, close_quote, entry_side, protection_levels, slipped
-from toolkit.simulation.state import ENTRY_COST, ENTRY_PRICE, MARGIN_MODE, MIN_STEPS, POS, SL, SLIPPAGE, STEPS
+from toolkit.simulation.state import (
+    BALANCE,
+    ENTRY_COST,
+    ENTRY_PRICE,
+    LAST_EXIT,
+    MARGIN_MODE,
+    MIN_STEPS,
+    POS,
+    SL,
+    SLIPPAGE,
+    STEPS,
+)
 
 
 def begin_managing(w: Any, g: Any, planned: int, stop: int, first: int) -> None:
@@ -97,7 +108,9 @@ def place_pending(
     reason = trigger_refusal(g[KIND], side, level, bid, ask)
     steps = 0
     if reason == 0:
-        steps, reason = entry_steps(w, code, side, level, ask - bid, stop, target, bar, vn, vd)
+        steps, reason = entry_steps(
+            w, w[BALANCE], 0, 0, bar - w[LAST_EXIT], code, side, level, ask - bid, stop, target, vn, vd
+        )
     if reason != 0:
         note_skip(w, bar, side, reason)
         return

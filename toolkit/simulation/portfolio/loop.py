@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit.risk.guard_rules import ends_with_the_day
-from toolkit.simulation.events import checked_steps, count_net
+from toolkit.simulation.events import count_net, entry_steps
 from toolkit.simulation.holding.margin import equity_floor, margin_needed, stop_out_price
 from toolkit.simulation.holding.swap import swap_money
 from toolkit.simulation.marking import moments
@@ -86,14 +86,20 @@ from toolkit.simulation.state import (
     DONE,
     EQUITY_AT,
     EXPOSURE_CENTI,
+    FIXED_STEPS,
     GROW,
     HAS_TARGET,
     LOSSES,
+    MAX_LOTS_STEPS,
+    MAX_SPREAD_POINTS,
+    MAX_STEPS,
+    MIN_STEPS,
     NEVER,
     NEXT,
     PEAK_BASE,
     POS,
     REVERSES,
+    RISK_PPM,
     SKIP_CAPACITY,
     SKIPS,
     SKIPS_AT,
@@ -226,11 +232,16 @@ def enter(x: Any, value: Any, w: Any, p: Any, s: int, t: int, rate: int, rr: flo
         target = target_points_from_rr(rr, stop) if rr > 0.0 else x[s, X_TARGET, t]
     equity = equity_at(x, value, w, p, t, rate, X_BID_OPEN, X_ASK_OPEN)
     notional = open_notional(x, value, p, t, rate) if w[EXPOSURE_CENTI] != 0 else 0
-    steps, reason = checked_steps(
-        w, equity, w[POS], notional, x[s, X_BAR, t] - p[s, P_LAST_EXIT], code, side, quote, ask - bid, stop, target,
-        p[s, P_FIXED_STEPS], p[s, P_RISK_PPM], p[s, P_MIN_STEPS], p[s, P_MAX_STEPS], p[s, P_MAX_SPREAD],
-        p[s, P_MAX_LOTS_STEPS], vn, vd,
-    )  # fmt: skip
+    w[FIXED_STEPS] = p[s, P_FIXED_STEPS]
+    w[RISK_PPM] = p[s, P_RISK_PPM]
+    w[MIN_STEPS] = p[s, P_MIN_STEPS]
+    w[MAX_STEPS] = p[s, P_MAX_STEPS]
+    w[MAX_SPREAD_POINTS] = p[s, P_MAX_SPREAD]
+    w[MAX_LOTS_STEPS] = p[s, P_MAX_LOTS_STEPS]
+    since_exit = x[s, X_BAR, t] - p[s, P_LAST_EXIT]
+    steps, reason = entry_steps(
+        w, equity, w[POS], notional, since_exit, code, side, quote, ask - bid, stop, target, vn, vd
+    )
     need = 0
     if reason == 0 and p[s, P_MARGIN_MODE] != 0:
         need = margin_needed(p[s, P_MARGIN_MODE], price, steps, vn, vd, p[s, P_MARGIN_NUM], p[s, P_MARGIN_DEN])
