@@ -131,7 +131,7 @@ class FarVenue:
         self._failpoint = failpoint
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in ("has_received", "point_value", "conversion_rate"):
+        if name.startswith("_") or name in ("has_received", "point_value", "conversion_rate", "expect_closes"):
             raise AttributeError(name)
 
         def call(*arguments: Any) -> Any:
