@@ -74,8 +74,10 @@ class EquityChart:
             )  # fmt: skip
         self.layout = column(self.equity, self.fall, sizing_mode="stretch_width", spacing=0)
 
-    def show(self, curve: EquityCurve) -> None:
-        """Draw the curve as it is now, thinned to what a screen can show without losing a peak."""
+    def show(self, curve: EquityCurve, bars: Bars | None = None) -> None:
+        """Draw the curve as it is now, thinned to what a screen can show without losing a peak; ``bars`` when they grew."""
+        if bars is not None:
+            self._bars = bars
         count = len(curve.equity)
         if not count:
             return

@@ -75,12 +75,12 @@ class IndicatorLines:
 
     def load(self, start: int, stop: int, factor: int) -> None:
         """Hold the values of bars ``start`` to ``stop``, every ``factor``-th of them."""
-        rows = np.arange(start, stop, factor)
+        rows = np.arange(start, min([stop, *(len(values) for values in self.columns.values())]), factor)
         self.source.data = {"x": rows, **{name: values[rows] for name, values in self.columns.items()}}
 
     def extend(self, start: int, stop: int, rollover: int) -> None:
         """Add the values of bars ``start`` to ``stop``."""
-        rows = np.arange(start, stop)
+        rows = np.arange(start, min([stop, *(len(values) for values in self.columns.values())]))
         fresh = {"x": rows, **{name: values[rows] for name, values in self.columns.items()}}
         self.source.stream(fresh, rollover=rollover)
 

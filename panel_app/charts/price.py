@@ -83,14 +83,22 @@ class PriceChart:
 
     # ---- what changes
 
-    def add_indicators(self, columns: dict[str, Floats]) -> list[Any]:
-        """Draw the strategy's values; return the panes of those that do not lie among the prices."""
+    def add_indicators(self, columns: dict[str, Floats]) -> IndicatorLines:
+        """Draw the strategy's values; those that do not lie among the prices get panes of their own."""
         self.indicators = IndicatorLines(columns, self.bars, self.figure, self.x_range)
         self.indicators.load(*self._span, self._factor)
-        return self.indicators.panes
+        return self.indicators
 
-    def grow(self, stop: int) -> None:
-        """Show bars up to row ``stop`` and, when the newest bars are in view, move along with them."""
+    def grow(self, stop: int, bars: Bars | None = None) -> None:
+        """Show bars up to row ``stop`` and, when the newest bars are in view, move along with them.
+
+        Parameters
+        ----------
+        bars
+            The series with more rows at its end, when it has grown.
+        """
+        if bars is not None:
+            self.bars = bars
         if stop <= self.stop:
             return
         following = self.x_range.end >= self.stop
@@ -106,6 +114,12 @@ class PriceChart:
             self._load_axis()
         elif following:
             self._load()
+
+    def redraw_indicators(self, columns: dict[str, Floats]) -> None:
+        """Draw the strategy's values anew after the series has grown; lines and panes stay as they are."""
+        if self.indicators is not None:
+            self.indicators.columns.update({name: columns[name] for name in self.indicators.columns if name in columns})
+            self.indicators.load(*self._span, self._factor)
 
     def show_trades(self, trades: Sequence[TradeRow], moves: Mapping[str, Sequence[StopMove]] | None = None) -> None:
         """Draw the closed trades that are not drawn yet, and all open ones anew.

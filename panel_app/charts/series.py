@@ -110,18 +110,22 @@ class EquityCurve:
     """
 
     def __init__(self, bars: Bars | None, capital: Decimal, currency: str) -> None:
-        self._bars = bars
         self._capital = float(capital)
-        self._inverse = False
-        self.marked = bars is not None and currency == bars.instrument.quote_currency
-        if bars is not None and not self.marked and currency == bars.instrument.base_currency:
-            self.marked = self._inverse = True
+        self._currency = currency
+        self._take(bars)
         self.equity: NDArray[np.float64] = np.empty(0)
         self.fall: NDArray[np.float64] = np.empty(0)
         self.version = 0
 
-    def update(self, stop: int, trades: Sequence[TradeRow]) -> None:
-        """Compute the curve for the first ``stop`` bars."""
+    def _take(self, bars: Bars | None) -> None:
+        self._bars = bars
+        self._inverse = bars is not None and self._currency == bars.instrument.base_currency
+        self.marked = self._inverse or (bars is not None and self._currency == bars.instrument.quote_currency)
+
+    def update(self, stop: int, trades: Sequence[TradeRow], bars: Bars | None = None) -> None:
+        """Compute the curve for the first ``stop`` bars; ``bars`` replaces the series when it has grown."""
+        if bars is not None and bars is not self._bars:
+            self._take(bars)
         bars = self._bars
         if bars is None or stop == 0:
             return

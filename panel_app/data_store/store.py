@@ -23,6 +23,7 @@ from toolkit import clock
 from toolkit.errors import ToolkitError
 from toolkit.store.people.operations import Operations
 from toolkit.store.reading.queries import Reader, ReadSide
+from toolkit.store.reading.seen import SeenRows
 
 _log = structlog.get_logger(__name__)
 TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
@@ -59,6 +60,7 @@ class DataStore:
     def __init__(self, engine: Engine, home: Path, principal: Reader, *, interval_seconds: float = 0.5) -> None:
         self.read = ReadSide(engine)
         self.operations = Operations(engine)
+        self.seen = SeenRows(engine)
         self.engine = engine
         self.home = home
         self.principal = principal
@@ -78,7 +80,9 @@ class DataStore:
     def fleet(self, reader: Reader | None = None) -> FleetTopic:
         """Return the fleet as that principal sees it, read once if nobody watched it before."""
         who = reader or self.principal
-        topic = self._topic(("fleet", who.user_id), lambda: FleetTopic(self.read, self.operations, who, self.home))
+        topic = self._topic(
+            ("fleet", who.user_id), lambda: FleetTopic(self.read, self.operations, self.seen, who, self.home)
+        )
         assert isinstance(topic, FleetTopic)
         return topic
 
@@ -86,7 +90,8 @@ class DataStore:
         """Return one run; `NotFound` when the principal may not see it."""
         who = reader or self.principal
         topic = self._topic(
-            ("run", who.user_id, run_id), lambda: RunTopic(self.read, self.operations, who, run_id, self.home)
+            ("run", who.user_id, run_id),
+            lambda: RunTopic(self.read, self.operations, self.seen, who, run_id, self.home),
         )
         assert isinstance(topic, RunTopic)
         return topic

@@ -12,12 +12,14 @@ from uuid import UUID
 
 from panel_app.charts.series import EquityCurve
 from panel_app.data_store.change_log import ChangeLog
-from panel_app.data_store.marks import Marker, bars_of
+from panel_app.data_store.marks import Marker, bars_of, is_live
+from panel_app.data_store.seen import SeenSeries
 from toolkit import clock
 from toolkit.errors import NotFound
 from toolkit.store.people.operations import Operations, StopMove
 from toolkit.store.reading.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
 from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
+from toolkit.store.reading.seen import SeenRows
 
 KEEP_ROWS = 500
 LIST_SECONDS = 1.0
@@ -35,7 +37,7 @@ class Topic(Protocol):
 class FleetTopic:
     """Every run that a principal may see."""
 
-    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, home: Path) -> None:
+    def __init__(self, read: ReadSide, operations: Operations, seen: SeenRows, reader: Reader, home: Path) -> None:
         self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
         self._read = read
         self._operations = operations
@@ -43,7 +45,7 @@ class FleetTopic:
         self._drift_read: float | None = None
         self._reader = reader
         self._totals = Totals()
-        self._marker = Marker(read, reader, home)
+        self._marker = Marker(read, seen, reader, home)
 
     def poll(self) -> bool:
         """Read all runs; trades are summed up incrementally."""
@@ -72,10 +74,14 @@ class RunTopic:
     detail
         What of the run never changes.
     bars
-        All bars that its replay holds, or None when they are not on this machine.
+        All bars that its replay holds, or those that a run on live quotes has seen so far; None when there are none here.
+    bars_missing
+        Why there are none.
     """
 
-    def __init__(self, read: ReadSide, operations: Operations, reader: Reader, run_id: UUID, home: Path) -> None:
+    def __init__(
+        self, read: ReadSide, operations: Operations, seen: SeenRows, reader: Reader, run_id: UUID, home: Path
+    ) -> None:
         self.run_id = run_id
         self.home = home
         self.reader = reader
@@ -87,13 +93,20 @@ class RunTopic:
         self.trades: ChangeLog[UUID, TradeRow] = ChangeLog(lambda row: row.trade_id)
         self.events: ChangeLog[int, EventRow] = ChangeLog(lambda row: row.event_id, keep=KEEP_ROWS)
         self.bars, self.bars_missing = bars_of(self.detail, home)
+        self._live = SeenSeries(seen, reader, self.row, self.detail) if is_live(self.detail) else None
+        self._follow_quotes()
         self.curve = EquityCurve(self.bars, self.row.capital, self.row.currency)
         self._read = read
         self._reader = reader
         self._totals = Totals()
-        self._marker = Marker(read, reader, home)
+        self._marker = Marker(read, seen, reader, home)
         self._since: dict[str, datetime] = {}
         self._last_event = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether the run reads its bars from the platform, so that `bars` grows."""
+        return self._live is not None
 
     @property
     def stop(self) -> int:
@@ -112,6 +125,7 @@ class RunTopic:
         row = replace(row, day_base=self.operations.day_bases(reader, [run_id]).get(run_id))
         changed = row != self.row
         self.row = row
+        changed |= self._follow_quotes()
         intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
         intents.reverse()
         if self.intents.put(intents):
@@ -126,8 +140,14 @@ class RunTopic:
         if events:
             self._last_event = max(self._last_event, events[-1].event_id)
         if changed or new_trades:
-            self.curve.update(self.stop, list(self.trades))
+            self.curve.update(self.stop, list(self.trades), self.bars)
         return changed or new_trades
+
+    def _follow_quotes(self) -> bool:
+        if self._live is None or not self._live.update(self.row.cursor):
+            return False
+        self.bars, self.bars_missing = self._live.bars, self._live.missing
+        return True
 
     def _from(self, what: str) -> datetime | None:
         since = self._since.get(what)

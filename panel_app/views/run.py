@@ -74,6 +74,7 @@ class RunView(pn.viewable.Viewer):
         self._silence = pmui.Alert("", severity="warning", sizing_mode="stretch_width", margin=0, visible=False)
         self._chart: PriceChart | None = None
         self._equity: EquityChart | None = None
+        self._chart_place = pn.Column(sizing_mode="stretch_width", styles={"gap": "14px"}, margin=0)
         self._panes = pn.Column(sizing_mode="stretch_width", margin=0)
         self._legend = parts.legend(_LEGEND)
         self._bokeh: list[pn.pane.Bokeh] = []
@@ -83,13 +84,14 @@ class RunView(pn.viewable.Viewer):
             *((tab.title, tab.content) for tab in self._shown), dynamic=True, sizing_mode="stretch_width", margin=0
         )
         self._tabs.param.watch(lambda _event: self._show_tab(), "active")
+        self._chart_place[:] = self._charts()
         self._actions = actions(self._topic) if actions is not None else None
         self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
         self._layout = pn.Column(
             parts.heading_line(self._heading, self._actions),
             self._silence,
             self._tiles,
-            *self._charts(),
+            self._chart_place,
             self._tabs,
             self.feed.heartbeat,
             sizing_mode="stretch_width",
@@ -111,13 +113,19 @@ class RunView(pn.viewable.Viewer):
         """Bring everything that is shown up to date."""
         topic, row = self._topic, self._topic.row
         changed_trades = topic.trades.since(self._trades_seen)
+        if self._chart is None and topic.bars is not None:  # the first bar of a run on live quotes
+            self._chart_place[:] = self._charts()
+            changed_trades = topic.trades.since(0)
+            self._ask_for_indicators()
         if self._chart is not None and self._equity is not None:
-            self._chart.grow(topic.stop)
+            self._chart.grow(topic.stop, topic.bars)
             if changed_trades or row.open_positions:
                 self._chart.show_trades(changed_trades.rows if changed_trades else [], topic.moves)
             if topic.curve.version != self._curve_seen:
                 self._curve_seen = topic.curve.version
-                self._equity.show(topic.curve)
+                self._equity.show(topic.curve, topic.bars)
+                if topic.live:
+                    self._ask_for_indicators()
             if self._bokeh and pn.state.curdoc is None:
                 pn.io.push_notebook(*self._bokeh)
         self._trades_seen = changed_trades.seq
@@ -144,18 +152,20 @@ class RunView(pn.viewable.Viewer):
 
     def _ask_for_indicators(self) -> None:
         bars, spec = self._topic.bars, self._topic.detail.spec_json
-        if bars is not None:
+        if bars is not None and self._chart is not None:
             # Refused: the Strategy tab says why this toolkit cannot read the spec.
             ask(lambda: node_columns(spec, bars), self._draw_indicators, lambda _error: None)
 
     def _draw_indicators(self, columns: dict[str, Floats]) -> None:
         chart = self._chart
         assert chart is not None
-        panes = chart.add_indicators(columns)
-        self._panes[:] = [pn.pane.Bokeh(pane, sizing_mode="stretch_width", margin=(0, 2, 6, 6)) for pane in panes]
         if chart.indicators is not None:
-            lines = "".join(_key(colour, "\N{EM DASH}", escape(name)) for name, colour in chart.indicators.legend)
-            self._legend.object = lines + _LEGEND
+            chart.redraw_indicators(columns)
+            return
+        drawn = chart.add_indicators(columns)
+        self._panes[:] = [pn.pane.Bokeh(pane, sizing_mode="stretch_width", margin=(0, 2, 6, 6)) for pane in drawn.panes]
+        lines = "".join(_key(colour, "\N{EM DASH}", escape(name)) for name, colour in drawn.legend)
+        self._legend.object = lines + _LEGEND
 
     # ---- pieces
 
@@ -238,7 +248,9 @@ class RunView(pn.viewable.Viewer):
         percent = float(total / row.capital * 100) if row.capital else 0.0
         fall = float(np.min(topic.curve.fall)) if len(topic.curve.fall) else 0.0
         answers = [float(intent.latency_ms) for intent in topic.intents if intent.latency_ms is not None]
-        bars = f"{row.bars_count:,} bars" + (f" of {len(topic.bars):,}" if topic.bars is not None else "")
+        bars = f"{row.bars_count:,} bars" + (
+            f" of {len(topic.bars):,}" if topic.bars is not None and not topic.live else ""
+        )
         gained = row.equity - row.capital
         open_words = f"{row.open_positions} open position{'' if row.open_positions == 1 else 's'}"
         self._tiles.put(

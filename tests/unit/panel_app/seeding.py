@@ -16,7 +16,9 @@ from sqlalchemy.orm import Session
 
 from toolkit import clock
 from toolkit.live.feed import FeedSpec, store_bars
-from toolkit.market import Bars, Timeframe
+from toolkit.live.stepping.sources.platform_feed import feed_name
+from toolkit.market import Bars, Timeframe, find_instrument
+from toolkit.store.people.accounts import read_account
 from toolkit.store.sql import models as m
 from toolkit.store.sql.engine import open_database
 
@@ -92,10 +94,17 @@ class Seed:
                     bot_version_id=version_id, bot_id=bot_id, owner_id=owner, number=number, version_hash=digest,
                     spec_hash=digest, spec_json=json.dumps({"name": bot}), note="plateau of the 2017 sweep",
                     created_by=owner, created_at=clock.now(),
+                    instruments_json=json.dumps({"EURUSD": find_instrument("EURUSD").facts()}),
                 ),
             ]
         )  # fmt: skip
         return version_id
+
+    def live_run(self, account_id: UUID, version_id: UUID, bars: Bars, **changed: Any) -> ReplayedRun:
+        """Add a LiveRun on its account's own quotes; its bars are kept as it sees them."""
+        made = self.run(account_id, version_id, bars, feed_json=json.dumps(FeedSpec("platform").as_dict()), **changed)
+        made.keeps_bars = True
+        return made
 
     def run(
         self, account_id: UUID, version_id: UUID, bars: Bars, owner: UUID | None = None, **changed: Any
@@ -122,6 +131,7 @@ class ReplayedRun:
         self.row = 0
         self.equity = Decimal("10000.00")
         self._open: UUID | None = None
+        self.keeps_bars = False
 
     def advance(self, count: int) -> None:
         """Let ``count`` more bars pass and commit what happened."""
@@ -129,12 +139,20 @@ class ReplayedRun:
             run = session.get_one(m.LiveRun, self.run_id)
             for _ in range(min(count, len(self.bars) - self.row)):
                 self._step(session, run, self.row)
+                if self.keeps_bars:
+                    self._keep(session, self.row)
                 self.row += 1
             run.cursor = at(self.bars, self.row - 1)
             run.bars_count = self.row
             run.heartbeat_at = clock.now()
             run.version += 1
             session.commit()
+
+    def _keep(self, session: Session, row: int) -> None:
+        feed = feed_name(read_account(session.connection(), self.account_id))
+        prices = {name: int(column[row]) for name, column in self.bars.columns.items()}
+        key = dict(feed=feed, symbol=self.bars.symbol, timeframe=Timeframe(self.bars.timeframe).value, revision=0)
+        session.add(m.BarSeen(**key, ts=int(self.bars.ts[row]), seen_at=clock.now(), **prices))
 
     def set(self, **values: Any) -> None:
         """Change columns of the run's row."""

@@ -12,7 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from panel_app.data_store import DataStore
+from panel_app.data_store.seen import SeenSeries
 from toolkit.errors import NotFound
+from toolkit.live.stepping.sources.platform_feed import feed_name
 
 
 @dataclass(frozen=True)
@@ -153,3 +155,72 @@ def test_the_fleet_shows_the_open_profit_at_the_last_bar(watched: Any) -> None:
     assert row.open_profit == ((close - trade.entry_price) * sign * trade.lots * 100_000).quantize(row.realised)
     assert row.equity == row.capital + row.realised + row.open_profit
     assert row.marked
+
+
+def test_a_run_on_live_quotes_shows_the_bars_that_it_has_seen(seed: Any, seeding: Any) -> None:
+    """Before its first bar there is none and the topic says so; then each bar that was kept is there, equal to what was seen."""
+    bars = seeding.made_bars(120)
+    run = seed.live_run(seed.account(), seed.version(), bars)
+    store = DataStore(seed.engine, seed.home, Who(seed.user_id), interval_seconds=0.02)
+    topic = store.run(run.run_id)
+    assert topic.bars is None
+    assert "not seen a bar" in topic.bars_missing
+    for count in (50, 1, 69):
+        run.advance(count)
+        assert topic.poll()
+        assert topic.bars is not None
+        assert topic.bars.fingerprint == bars[: run.row].fingerprint
+        assert topic.stop == len(topic.curve.equity) == run.row
+    assert topic.bars_missing == ""
+
+
+def test_a_run_on_live_quotes_reads_only_the_newest_bars_when_there_are_too_many(seed: Any, seeding: Any) -> None:
+    """What is older than the newest bars that fit is left out; what comes later is added."""
+    bars = seeding.made_bars(60)
+    run = seed.live_run(seed.account(), seed.version(), bars)
+    run.advance(40)
+    who = Who(seed.user_id)
+    store = DataStore(seed.engine, seed.home, who)
+    row, detail = store.read.run(who, run.run_id), store.read.run_detail(who, run.run_id)
+    series = SeenSeries(store.seen, who, row, detail, most=10)
+    assert series.update(row.cursor)
+    assert not series.update(row.cursor)
+    run.advance(5)
+    assert series.update(store.read.run(who, run.run_id).cursor)
+    assert series.bars is not None
+    assert series.bars.fingerprint == bars[30:45].fingerprint
+
+
+def test_an_open_position_on_live_quotes_is_marked_at_the_last_bar_seen(seed: Any, seeding: Any) -> None:
+    """The fleet's open profit of a live run is what its replayed twin shows, and moves with each bar."""
+    bars = seeding.made_bars(60)
+    live = seed.live_run(seed.account("live"), seed.version("Live"), bars)
+    twin = seed.run(seed.account("twin"), seed.version("Twin"), bars)
+    store = DataStore(seed.engine, seed.home, Who(seed.user_id))
+    seen = set()
+    for _ in range(3):
+        live.advance(12)
+        twin.advance(12)
+        rows = {row.bot: row for row in _polled(store)}
+        assert rows["Live"].open_profit == rows["Twin"].open_profit
+        seen.add(rows["Live"].open_profit)
+    assert len(seen) == 3
+
+
+def _polled(store: DataStore) -> list[Any]:
+    topic = store.fleet()
+    topic.poll()
+    return list(topic.runs)
+
+
+def test_ownership_bars_that_a_foreign_run_saw_are_not_read(seed: Any, seeding: Any) -> None:
+    """Whoever may not see the run gets none of the bars kept for it, though its id is known."""
+    run = seed.live_run(seed.account(), seed.version(), seeding.made_bars(60))
+    run.advance(40)
+    store = DataStore(seed.engine, seed.home, Who(seed.user_id))
+    row = store.read.run(Who(seed.user_id), run.run_id)
+    feed = feed_name(store.seen.account(row.account_id))
+    asked = dict(feed=feed, symbol="EURUSD", after_ns=0, until_ns=2**62, most=100)
+    found = store.seen.bars(Who(seed.user_id), run.run_id, **asked)
+    assert found is not None and len(found["ts"]) == 40
+    assert store.seen.bars(Who(uuid4()), run.run_id, **asked) is None
