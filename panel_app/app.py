@@ -30,6 +30,7 @@ PAGES = {
     "accounts": ("Accounts", "account_balance"),
     "versions": ("Bots and versions", "inventory_2"),
     "trips": ("Guardrail trips", "gpp_maybe"),
+    "alerts": ("Alerts", "notifications"),
     "letters": ("Dead letters", "mark_email_unread"),
     "users": ("Users", "group"),
     "audit": ("Audit trail", "history"),
@@ -79,7 +80,7 @@ class Monitor:
         if page == "run":
             self._view = self._run_view(run)
         elif page == "system":
-            self._view = SystemView(self.store, reader=self.reader)
+            self._view = SystemView(self.store, reader=self.reader, engine=self.engine)
         elif page in LISTINGS:
             self._view = ListView(self.store, LISTINGS[page](self.store, self.reader, self.engine), reader=self.reader)
         elif page == "letters":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine as Database
 
 from panel_app.data_store import DataStore
+from panel_app.data_store.redis_wake import RedisWake
 from toolkit.errors import Forbidden
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
+from toolkit.settings import Settings
 from toolkit.store.people.accounts import find_user
+from toolkit.telemetry.news import news_channel, redis_is_configured
 
 _lock = Lock()
 _engine: Engine | None = None
@@ -23,9 +27,15 @@ def store_of(engine: Engine) -> DataStore:
     with _lock:
         store = _stores.get(engine.database)
         if store is None:
-            store = DataStore(engine.database, engine.settings.home, engine.principal)
+            listen = _redis_wake(engine.settings) if redis_is_configured(engine.settings) else None
+            store = DataStore(engine.database, engine.settings.home, engine.principal, listen=listen)
             _stores[engine.database] = store
         return store
+
+
+def _redis_wake(settings: Settings) -> Callable[[Callable[[], None]], RedisWake]:
+    url, channel = settings.redis_url.get_secret_value(), news_channel(settings)
+    return lambda wake: RedisWake(url, channel, wake)
 
 
 def shared_engine() -> Engine:

@@ -32,6 +32,7 @@ from toolkit.store.runs import priced_runs
 from toolkit.store.sql.engine import open_database
 from toolkit.store.sql.unit_of_work import UnitOfWork
 from toolkit.telemetry.metrics import Metrics
+from toolkit.telemetry.news import NewsBell, news_channel, redis_is_configured
 from toolkit.telemetry.service_watch import TelemetryWatch
 
 __all__ = ["Engine", "build", "drift_model", "venue_path"]
@@ -83,9 +84,13 @@ def build(settings: Settings | None = None, **overrides: Any) -> Engine:
         local = ensure_user(work.connection, now, LOCAL_USER, "human", role="admin")
         work.commit()
     desks = _Desks(settings, replaced, SqlIntentStore(database), service)
+    bell = NewsBell(settings.redis_url.get_secret_value(), news_channel(settings))
+    if redis_is_configured(settings):
+        bell.on_commits_of(database)
 
     def close() -> None:
         desks.close()
+        bell.close()
         database.dispose()
 
     return Engine(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
+from typing import Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -26,7 +27,15 @@ from toolkit.store.reading.queries import Reader, ReadSide
 from toolkit.store.reading.seen import SeenRows
 
 _log = structlog.get_logger(__name__)
+LEAST_SECONDS = 0.1  # between two polls, however much news there is
 TELL_ANYWAY_SECONDS = 5.0  # ages on a page grow even when nothing happens
+
+
+class Closes(Protocol):
+    """Something that is ended."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Subscription:
@@ -55,9 +64,20 @@ class DataStore:
         Whose view is shown where nobody logged in (a notebook, or a page on loopback without users).
     interval_seconds
         Time between two polls while somebody watches.
+    listen
+        Given a function that makes the store poll at once, begins to call it when there may be news, and returns what is
+        closed when nobody watches any more; None: the store only polls.
     """
 
-    def __init__(self, engine: Engine, home: Path, principal: Reader, *, interval_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        home: Path,
+        principal: Reader,
+        *,
+        interval_seconds: float = 0.5,
+        listen: Callable[[Callable[[], None]], Closes] | None = None,
+    ) -> None:
         self.read = ReadSide(engine)
         self.operations = Operations(engine)
         self.seen = SeenRows(engine)
@@ -73,6 +93,8 @@ class DataStore:
         self._lock = Lock()
         self._polling = Lock()
         self._stop = Event()
+        self._listen = listen
+        self._news = Event()
         self._thread: Thread | None = None
 
     # ---- for sessions
@@ -122,6 +144,7 @@ class DataStore:
     def close(self) -> None:
         """End the thread and forget all subscriptions."""
         self._stop.set()
+        self._news.set()
         with self._lock:
             thread, self._thread = self._thread, None
             self._watchers.clear()
@@ -153,12 +176,20 @@ class DataStore:
         self.polled_at = clock.now()
 
     def _run(self) -> None:
-        while not self._stop.wait(self.interval_seconds):
-            with self._lock:
-                if not self._watchers:
-                    self._thread = None
-                    return
-            self.poll()
+        listener = self._listen(self._news.set) if self._listen is not None else None
+        try:
+            while True:
+                self._news.wait(self.interval_seconds)
+                self._news.clear()
+                with self._lock:
+                    if self._stop.is_set() or not self._watchers:
+                        self._thread = None
+                        return
+                self.poll()
+                self._stop.wait(min(LEAST_SECONDS, self.interval_seconds))
+        finally:
+            if listener is not None:
+                listener.close()
 
     def _tell(self, topic: Topic) -> None:
         with self._lock:

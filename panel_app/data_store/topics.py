@@ -16,10 +16,11 @@ from panel_app.data_store.marks import Marker, bars_of, is_live
 from panel_app.data_store.seen import SeenSeries
 from toolkit import clock
 from toolkit.errors import NotFound
-from toolkit.store.people.operations import Operations, StopMove
+from toolkit.store.people.operations import DayMark, Operations, StopMove
 from toolkit.store.reading.queries import EVENT_OVERLAP, OVERLAP, Reader, ReadSide, Totals
 from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, RunDetail, TradeRow
 from toolkit.store.reading.seen import SeenRows
+from toolkit.store.upkeep.alerts import AlertRow
 
 KEEP_ROWS = 500
 LIST_SECONDS = 1.0
@@ -50,7 +51,8 @@ class FleetTopic:
     def poll(self) -> bool:
         """Read all runs; trades are summed up incrementally."""
         rows = self._marker.mark(self._read.fleet(self._reader, totals=self._totals))
-        bases = self._operations.day_bases(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
+        marks = self._operations.day_marks(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
+        bases = {run_id: mark.base for run_id, mark in marks.items()}
         drifts = self._measured(rows)
         return self.runs.replace(
             [replace(row, day_base=bases.get(row.live_run_id), drift=drifts.get(row.live_run_id)) for row in rows]
@@ -86,6 +88,8 @@ class RunTopic:
         self.home = home
         self.reader = reader
         self.operations = operations
+        self.day: DayMark | None = None
+        self.alerts: list[AlertRow] = []  # that stand now and name this run
         self.moves: dict[str, list[StopMove]] = {}
         self.detail: RunDetail = read.run_detail(reader, run_id)
         self.row: FleetRow = read.run(reader, run_id)
@@ -101,6 +105,7 @@ class RunTopic:
         self._totals = Totals()
         self._marker = Marker(read, seen, reader, home)
         self._since: dict[str, datetime] = {}
+        self._alerts_read: float | None = None
         self._last_event = 0
 
     @property
@@ -122,10 +127,11 @@ class RunTopic:
         if not runs:
             raise NotFound(f"run {run_id} is no longer visible to you")
         (row,) = self._marker.mark(runs)
-        row = replace(row, day_base=self.operations.day_bases(reader, [run_id]).get(run_id))
+        self.day = self.operations.day_marks(reader, [run_id]).get(run_id)
+        row = replace(row, day_base=None if self.day is None else self.day.base)
         changed = row != self.row
         self.row = row
-        changed |= self._follow_quotes()
+        changed |= self._follow_quotes() | self._follow_alerts()
         intents = read.intents(reader, run_id=run_id, changed_since=self._from("intents"), limit=KEEP_ROWS)
         intents.reverse()
         if self.intents.put(intents):
@@ -148,6 +154,15 @@ class RunTopic:
             return False
         self.bars, self.bars_missing = self._live.bars, self._live.missing
         return True
+
+    def _follow_alerts(self) -> bool:
+        now = clock.SYSTEM.monotonic()
+        if self._alerts_read is not None and now - self._alerts_read < DRIFT_SECONDS:
+            return False
+        self._alerts_read = now
+        found = self.operations.alerts(self._reader, self.run_id)
+        changed, self.alerts = found != self.alerts, found
+        return changed
 
     def _from(self, what: str) -> datetime | None:
         since = self._since.get(what)

@@ -20,7 +20,7 @@ from panel_app.data_store import DataStore, RunTopic
 from panel_app.data_store.review import Review, ask
 from panel_app.data_store.session_feed import SessionFeed
 from panel_app.look import parts, theme
-from panel_app.look.formatting import DASH, age, escape, figure, latency, money
+from panel_app.look.formatting import DASH, age, escape, figure, latency, moment, money
 from panel_app.views.run_tabs import Tab
 from panel_app.views.run_tabs.guards import Guards
 from panel_app.views.run_tabs.intents import Intents
@@ -72,6 +72,7 @@ class RunView(pn.viewable.Viewer):
         self._heading = parts.Heading()
         self._tiles = parts.Tiles()
         self._silence = pmui.Alert("", severity="warning", sizing_mode="stretch_width", margin=0, visible=False)
+        self._alerts = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, visible=False)
         self._chart: PriceChart | None = None
         self._equity: EquityChart | None = None
         self._chart_place = pn.Column(sizing_mode="stretch_width", styles={"gap": "14px"}, margin=0)
@@ -90,6 +91,7 @@ class RunView(pn.viewable.Viewer):
         self._layout = pn.Column(
             parts.heading_line(self._heading, self._actions),
             self._silence,
+            self._alerts,
             self._tiles,
             self._chart_place,
             self._tabs,
@@ -133,6 +135,7 @@ class RunView(pn.viewable.Viewer):
         if self._actions is not None:
             self._actions.refresh()
         self._show_heading(row)
+        self._show_alerts()
         self._show_tiles(row)
 
     # ---- pieces
@@ -235,6 +238,17 @@ class RunView(pn.viewable.Viewer):
             who = "No live worker carries" if row.host == "workers" else "No process carries"
             self._silence.object = f"{who} this run: last sign of life {age(beat)} ago.{asked}"
         self._silence.visible = silent
+
+    def _show_alerts(self) -> None:
+        lines = "".join(
+            f"<li>{parts.diamond(theme.LOSS if row.level == 'error' else theme.WARNING)}<b>{escape(row.title)}</b> "
+            f"{escape(row.body)} <span style='opacity:.7'>since {moment(row.first_at)} UTC</span></li>"
+            for row in self._topic.alerts
+        )
+        html = f"<ul role='status' style='list-style:none;padding:0;margin:0'>{lines}</ul>" if lines else ""
+        if self._alerts.object != html:
+            self._alerts.object = html
+            self._alerts.visible = bool(lines)
 
     def _against_band(self) -> str:
         outside = 0 if self._equity is None else self._equity.outside(self._topic.curve)

@@ -14,7 +14,9 @@ from panel_app.data_store.session_feed import SessionFeed
 from panel_app.look import parts, theme
 from panel_app.look.export import export_button
 from panel_app.look.formatting import DASH, age, escape, moment, sentence
+from panel_app.views.queues import Queues
 from toolkit import clock
+from toolkit.live.engine import Engine as LiveEngine
 from toolkit.settings import redacted_url
 from toolkit.store.people.operations import Hosted
 from toolkit.store.reading.pulse import read_pulse
@@ -40,7 +42,9 @@ class _Now:
 class SystemView(pn.viewable.Viewer):
     """Workers, outbox, intents by state, leases, metrics and versions, kept up to date."""
 
-    def __init__(self, store: DataStore, *, reader: Reader | None = None, **params: Any) -> None:
+    def __init__(
+        self, store: DataStore, *, reader: Reader | None = None, engine: LiveEngine | None = None, **params: Any
+    ) -> None:
         super().__init__(**params)
         self._store = store
         self._topic = store.listing("system", self._read, reader)
@@ -56,6 +60,7 @@ class SystemView(pn.viewable.Viewer):
             {"account": "Account", "owner": "Platform session held by", "until": "Lease until (UTC)", "state": "State"},
             html=("state",),
         )
+        self._queues = Queues(store, engine, reader) if engine is not None else None
         self._pulse = parts.Tiles()
         self._facts = parts.table({"name": "What", "value": "Value"}, page_size=20)
         self.feed = SessionFeed(lambda wake: store.watch(self._topic, wake), self.refresh)
@@ -64,6 +69,7 @@ class SystemView(pn.viewable.Viewer):
             self._alarm,
             self._tiles,
             _section("Who carries the runs", self._hosted),
+            *([] if self._queues is None else [_section("Queues at the message brokers", self._queues)]),
             _section("Platform sessions", self._leases),
             self._pulse,
             _section("Versions", self._facts, export_button("system", self._facts_rows)),
@@ -124,6 +130,8 @@ class SystemView(pn.viewable.Viewer):
                 for account, owner, until in state.leases
             ],
         )  # fmt: skip
+        if self._queues is not None:
+            self._queues.refresh()
         self._pulse.put(_pulse_tiles(found.pulse))
         parts.fill(self._facts, self._facts_rows())
 

@@ -88,6 +88,19 @@ def test_messages_of_one_queue_keep_their_order(broker: DeadLetterBroker, runnin
     assert seen.wait(1000) == list(range(1000))
 
 
+def test_how_much_waits_in_a_queue_is_counted_without_taking_any_of_it(broker: DeadLetterBroker) -> None:
+    """A queue that nobody serves shows what was sent to it, again and again; one that was never used shows nothing."""
+    queue = intent_queue(uuid4())
+    actor = actor_on(broker, queue, Seen())
+    for number in range(3):
+        actor.send(number)
+    deadline = time.monotonic() + DEADLINE
+    while broker.get_queue_message_counts(queue) != (3, 0, 0) and time.monotonic() < deadline:
+        time.sleep(0.05)  # RabbitMQ counts a confirmed message a moment later
+    assert broker.get_queue_message_counts(queue) == (3, 0, 0)
+    assert broker.get_queue_message_counts(intent_queue(uuid4())) == (0, 0, 0)
+
+
 def test_a_failed_message_becomes_a_dead_letter_and_the_queue_goes_on(
     broker: DeadLetterBroker, running: list[dramatiq.Worker]
 ) -> None:

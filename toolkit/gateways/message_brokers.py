@@ -180,6 +180,16 @@ class BlockingRedisBroker(RedisBroker):
         """Ask the server for a sign of life; raises when there is none."""
         self.client.ping()
 
+    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
+        """Return how many messages wait in a queue, in its delay queue and among its dead letters."""
+        key = f"{self.namespace}:{queue_name}"
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.llen(key)
+            pipe.llen(dq_name(key))
+            pipe.zcard(xq_name(key))
+            waiting, delayed, dead = pipe.execute()
+        return int(waiting), int(delayed), int(dead)
+
     def dead_letters(self, queue_name: str) -> list[Message[Any]]:
         """Return the dead letters of a queue, oldest first, without removing them."""
         key = f"{self.namespace}:{xq_name(queue_name)}"

@@ -17,8 +17,10 @@ from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
 from toolkit.store.people.operations import AuditRow, UserRow
 from toolkit.store.people.users import ROLES
-from toolkit.store.reading.queries import UNRESOLVED
+from toolkit.store.reading.queries import UNRESOLVED, Reader
 from toolkit.store.reading.records import AccountRow, IntentRow, TripRow, VersionRow
+from toolkit.store.sql.unit_of_work import READ_ONLY
+from toolkit.store.upkeep.alerts import AlertRow, list_alerts
 
 _CARD = "border:1px solid rgba(125,136,152,.28);border-radius:8px;padding:10px 16px"
 _BAD = ("REJECTED", "DENIED", "EXPIRED", "CANCELLED")
@@ -168,6 +170,40 @@ def audit(store: DataStore, reader: Principal, engine: Engine) -> Listing:
     )  # fmt: skip
 
 
+def alerts(store: DataStore, reader: Principal, engine: Engine) -> Listing:
+    """Return the page of alerts: what the watchdog found, whom it told, and what is over."""
+
+    def read(who: Reader) -> list[AlertRow]:
+        with store.engine.connect() as connection:
+            return list_alerts(connection.execution_options(**{READ_ONLY: True}), who, active=False)
+
+    names: dict[Any, str] = {}
+
+    def account(row: AlertRow) -> str:
+        if row.account_id is None:
+            return "installation"
+        if row.account_id not in names:
+            names.update((found.account_id, found.name) for found in store.read.accounts(reader))
+        return names.get(row.account_id, str(row.account_id)[:8])
+
+    def cells(row: AlertRow) -> dict[str, Any]:
+        over = row.cleared_at is not None
+        colour = theme.NEUTRAL if over else theme.LOSS if row.level == "error" else theme.WARNING
+        light = parts.dot(colour) if over else parts.diamond(colour)
+        told = f"{row.told_count} time{'' if row.told_count == 1 else 's'}" if row.told_count else "nobody yet"
+        return {
+            "state": f"{light}{'over' if over else escape(row.level)}", "title": row.title, "body": row.body,
+            "account": account(row), "first": moment(row.first_at), "last": moment(row.last_at), "told": told,
+        }  # fmt: skip
+
+    return Listing(
+        name="alerts", title="Alerts", query=read, cells=cells, html=("state",),
+        columns={"state": "State", "title": "What", "account": "Account", "first": "Since (UTC)", "last": "Last seen (UTC)",
+                 "told": "Told", "body": "Detail"},
+        choices={"Standing": lambda row: row.cleared_at is None, "All": lambda _: True},
+    )  # fmt: skip
+
+
 def _has_role(role: str) -> Callable[[Any], bool]:
     return lambda row: bool(row.role == role)
 
@@ -177,6 +213,7 @@ LISTINGS: dict[str, Callable[[DataStore, Principal, Engine], Listing]] = {
     "accounts": accounts,
     "versions": versions,
     "trips": trips,
+    "alerts": alerts,
     "users": users,
     "audit": audit,
 }

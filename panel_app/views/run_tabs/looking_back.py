@@ -10,7 +10,9 @@ import panel_material_ui as pmui
 
 from panel_app.data_store import RunTopic
 from panel_app.data_store.review import Review, ask
-from panel_app.look.formatting import escape, moment
+from panel_app.look import parts, theme
+from panel_app.look.formatting import escape, moment, money
+from toolkit.store.people.operations import DriftMark
 
 _WORKING = "<p style='opacity:.7'>Working it out …</p>"
 
@@ -73,7 +75,7 @@ class Explain:
 
 
 class Drift:
-    """The run against its own version, replayed over the bars it saw."""
+    """The run against its own version, replayed over the bars it saw: measured now, and as the watchdog stored it hourly."""
 
     title = "Drift"
 
@@ -82,10 +84,22 @@ class Drift:
         self._measured_at = -1
         self._busy = False
         self._answer = pn.pane.HTML(_WORKING, sizing_mode="stretch_width", margin=(12, 10))
-        self.content = self._answer
+        self._stored = parts.table(
+            {"at": "Measured (UTC)", "gap": "Profit gap", "matched": "Trades matched", "missing": "Missing", "extra": "Extra",
+             "words": "In words"}, html=("gap",), right=("gap", "matched", "missing", "extra"),
+        )  # fmt: skip
+        self._stored_seen = -1
+        self.content = pn.Column(
+            self._answer, pn.pane.HTML("<b>Measured by the watchdog, hourly</b>", margin=(6, 10)), self._stored,
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
 
     def show(self, topic: RunTopic) -> None:
-        """Measure again when a trade closed since the last time."""
+        """Measure again when a trade closed since the last time; what is stored comes with the run's events."""
+        if topic.events.seq != self._stored_seen:
+            self._stored_seen = topic.events.seq
+            marks = topic.operations.drift_history(topic.reader, topic.run_id)
+            parts.fill(self._stored, [_drift_cells(mark) for mark in marks])
         if not self._busy and topic.row.closed_trades != self._measured_at:
             self._busy = True
             self._measured_at = topic.row.closed_trades
@@ -98,3 +112,11 @@ class Drift:
     def _refuse(self, error: Exception) -> None:
         self._busy = False
         self._answer.object = f"<p>{escape(error)}</p>"
+
+
+def _drift_cells(mark: DriftMark) -> dict[str, Any]:
+    light = parts.diamond(theme.WARNING) if mark.profit_gap or mark.level != "info" else parts.dot(theme.PROFIT)
+    return {
+        "at": moment(mark.at), "gap": f"{light}{escape(money(mark.profit_gap, signed=True))}", "matched": f"{mark.matched:,}",
+        "missing": str(mark.missing), "extra": str(mark.extra), "words": mark.words,
+    }  # fmt: skip

@@ -214,3 +214,39 @@ def test_the_fleet_carries_the_drift_that_was_measured_last(seeding, seed):  # t
     stranger = Principal(seed.user("eve"), "eve")
     assert store.operations.drifts(stranger, [run.run_id]) == {}
     store.close()
+
+
+def test_the_drift_history_holds_every_measure_newest_first_and_only_for_who_may_see_it(seeding, seed):  # type: ignore[no-untyped-def]
+    """Each stored measure is a row with its gap and counts; other kinds of event are not, and a stranger gets none."""
+    from toolkit.store.people.operations import Operations
+
+    run = seed.run(seed.account(), seed.version(), seeding.made_bars(60))
+    with Session(seed.engine) as session:
+        for gap, level in (("0", "info"), ("-4.50", "warning")):
+            run.event(session, "drift", f"gap {gap}", 10, level, profit_gap=gap, matched=7, missing=["a"], extra=[])
+        run.event(session, "fill", "no drift", 10)
+        session.commit()
+    operations = Operations(seed.engine)
+    found = operations.drift_history(Who(seed.user_id), run.run_id)
+    assert [(mark.profit_gap, mark.level, mark.matched, mark.missing, mark.extra) for mark in found] == [
+        (Decimal("-4.50"), "warning", 7, 1, 0), (Decimal(0), "info", 7, 1, 0),
+    ]  # fmt: skip
+    assert operations.drift_history(Who(seed.user("eve")), run.run_id) == []
+
+
+def test_the_alerts_of_a_run_are_those_that_stand_and_name_it(seeding, seed):  # type: ignore[no-untyped-def]
+    """A cleared one and one of another run are left out; a stranger gets none."""
+    from toolkit.store.people.operations import Operations
+    from toolkit.store.upkeep.alerts import clear_others, put_alert
+
+    account = seed.account()
+    runs = [seed.run(account, seed.version(name), seeding.made_bars(60)) for name in ("A", "B")]
+    with seed.engine.begin() as connection:
+        for kind in ("stale", "drift"):
+            for run in runs:
+                put_alert(connection, clock.now(), key=f"{kind}:{run.run_id}", account_id=account, level="error",
+                          title=f"{kind} of a run", body="look")  # fmt: skip
+        clear_others(connection, clock.now(), still=[], looked_at=["drift:"])
+    operations = Operations(seed.engine)
+    assert [row.title for row in operations.alerts(Who(seed.user_id), runs[0].run_id)] == ["stale of a run"]
+    assert operations.alerts(Who(seed.user("eve")), runs[0].run_id) == []

@@ -27,6 +27,7 @@ from toolkit.store.sql.models import (
     User,
 )
 from toolkit.store.sql.unit_of_work import READ_ONLY
+from toolkit.store.upkeep.alerts import AlertRow, list_alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,28 @@ class StopMove:
     at: datetime
     stop_loss: Decimal | None
     take_profit: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayMark:
+    """The latest day of a run that was marked: when it began, the equity it began with, the highest such equity so far."""
+
+    day: datetime
+    base: Decimal
+    peak: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMark:
+    """One measure of a run against its model, as the watchdog stored it; money in account currency, live minus model."""
+
+    at: datetime
+    level: str
+    profit_gap: Decimal
+    matched: int
+    missing: int
+    extra: int
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +155,8 @@ class Operations:
         )
         return [AuditRow(*row) for row in rows]
 
-    def day_bases(self, reader: Reader, run_ids: Sequence[UUID]) -> dict[UUID, Decimal]:
-        """Return the equity with which the latest platform day of each of these runs began."""
+    def day_marks(self, reader: Reader, run_ids: Sequence[UUID]) -> dict[UUID, DayMark]:
+        """Return the latest platform day of each of these runs that was marked."""
         if not run_ids:
             return {}
         wanted = [EquityMark.scope.in_([str(run_id) for run_id in run_ids]),
@@ -145,13 +168,29 @@ class Operations:
             .subquery()
         )
         rows = self._all(
-            select(EquityMark.scope, EquityMark.base_equity).join(
+            select(EquityMark.scope, EquityMark.day, EquityMark.base_equity, EquityMark.peak_equity).join(
                 latest,
                 and_(EquityMark.account_id == latest.c.account_id, EquityMark.scope == latest.c.scope,
                      EquityMark.day == latest.c.day),
             )
         )  # fmt: skip
-        return {UUID(row[0]): row[1] for row in rows}
+        return {UUID(row[0]): DayMark(row[1], row[2], row[3]) for row in rows}
+
+    def drift_history(self, reader: Reader, run_id: UUID, *, limit: int = 200) -> list[DriftMark]:
+        """Return how far a run was from its model each time the watchdog measured it, newest first."""
+        rows = self._all(
+            select(RunEvent.at, RunEvent.level, RunEvent.data, RunEvent.message)
+            .where(RunEvent.live_run_id == run_id, RunEvent.kind == "drift",
+                   RunEvent.account_id.in_(visible_accounts(reader)))
+            .order_by(RunEvent.event_id.desc())
+            .limit(limit)
+        )  # fmt: skip
+        return [
+            DriftMark(at, level, Decimal(str(data["profit_gap"])), int(data.get("matched", 0)),
+                      len(data.get("missing", ())), len(data.get("extra", ())), words)
+            for at, level, data, words in rows
+            if "profit_gap" in (data or {})
+        ]  # fmt: skip
 
     def drifts(self, reader: Reader, run_ids: Sequence[UUID]) -> dict[UUID, str]:
         """Return the profit gap that was last measured for each of these runs, as it was written; not all have one."""
@@ -163,6 +202,12 @@ class Operations:
         )  # fmt: skip
         rows = self._all(select(RunEvent.live_run_id, RunEvent.data).where(RunEvent.event_id.in_(latest)))
         return {row[0]: str(row[1]["profit_gap"]) for row in rows if "profit_gap" in (row[1] or {})}
+
+    def alerts(self, reader: Reader, run_id: UUID) -> list[AlertRow]:
+        """Return the alerts that stand now and are about a run, newest first."""
+        with self._engine.connect() as connection:
+            found = list_alerts(connection.execution_options(**{READ_ONLY: True}), reader)
+        return [row for row in found if row.key.endswith(str(run_id))]
 
     def stop_moves(self, reader: Reader, run_id: UUID) -> list[StopMove]:
         """Return the stops and targets of a run's positions as they were set, entries included, oldest first."""

@@ -11,8 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from toolkit.execution.principal import Principal
-from toolkit.store.reading.queries import visible_accounts
+from toolkit.store.reading.queries import Reader, visible_accounts
 from toolkit.store.sql.models import AlertState
 
 _ALERTS: Any = AlertState.__table__
@@ -84,7 +83,7 @@ def clear_others(connection: Connection, at: datetime, *, still: Collection[str]
     return gone
 
 
-def list_alerts(connection: Connection, principal: Principal, *, active: bool = True) -> list[AlertRow]:
+def list_alerts(connection: Connection, principal: Reader, *, active: bool = True) -> list[AlertRow]:
     """Return the alerts a principal may see, newest first; those of the whole installation are everybody's."""
     mine = or_(_ALERTS.c.account_id.is_(None), _ALERTS.c.account_id.in_(visible_accounts(principal)))
     query = select(*_COLUMNS).where(mine)
