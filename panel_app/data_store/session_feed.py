@@ -43,8 +43,8 @@ class SessionFeed:
         self._due = False
         self._document = pn.state.curdoc
         self._loop = running_loop()
-        self._tick = pn.widgets.IntInput(value=0, visible=False)
-        self._echo = pn.widgets.IntInput(value=0, visible=False)
+        self._tick = pn.widgets.IntInput(value=0, visible=False, tags=["seatrial-tick"])
+        self._echo = pn.widgets.IntInput(value=0, visible=False, tags=["seatrial-echo"])
         self._tick.jscallback(args={"echo": self._echo}, value="echo.value = cb_obj.value")
         self._echo.param.watch(self._acknowledged, "value")
         #: Put this somewhere on the page; it is invisible.

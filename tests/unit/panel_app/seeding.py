@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
 from toolkit import clock
@@ -135,7 +135,11 @@ class ReplayedRun:
 
     def advance(self, count: int) -> None:
         """Let ``count`` more bars pass and commit what happened."""
-        with Session(self.seed.engine) as session:
+        advance_together([self], count)
+
+    def advance_in(self, session: Session, count: int) -> None:
+        """Let ``count`` more bars pass; the caller commits."""
+        if count > 0:
             run = session.get_one(m.LiveRun, self.run_id)
             for _ in range(min(count, len(self.bars) - self.row)):
                 self._step(session, run, self.row)
@@ -146,7 +150,29 @@ class ReplayedRun:
             run.bars_count = self.row
             run.heartbeat_at = clock.now()
             run.version += 1
+
+    def pass_over(self, count: int) -> None:
+        """Let many bars pass at once: the same trades, without the intents, orders and events that led to them."""
+        trades: list[dict[str, Any]] = []
+        end = self.row + count
+        for row in range(self.row - self.row % 40 + 10, end - 25, 40):
+            side = "BUY" if (row // 40) % 2 == 0 else "SELL"
+            buying = side == "BUY"
+            entry = self.bars.instrument.price(int((self.bars.ask_open if buying else self.bars.bid_open)[row]))
+            left = self.bars.instrument.price(int((self.bars.bid_open if buying else self.bars.ask_open)[row + 25]))
+            profit = ((left - entry) * (1 if buying else -1) * Decimal("0.10") * 100_000).quantize(Decimal("0.01"))
+            trades.append(
+                dict(trade_id=uuid4(), account_id=self.account_id, live_run_id=self.run_id, symbol=self.bars.symbol, side=side,
+                     position_id=f"{self.run_id}-{row}", lots=Decimal("0.10"), open_lots=Decimal(0), entry_price=entry,
+                     entry_time=at(self.bars, row), exit_time=at(self.bars, row + 25), exit_price=left, exit_reason="signal",
+                     status="closed", profit=profit, commission=Decimal("-0.70"), swap=Decimal(0), updated_at=clock.now())
+            )  # fmt: skip
+        with Session(self.seed.engine) as session:
+            # One intent stands for all of them: a page reads the newest only.
+            intent = self.intent(session, "OPEN_TRADE", "BUY", self.row, "FILLED", trades[0]["entry_price"])
+            session.execute(insert(m.Trade), [{**trade, "intent_id": intent} for trade in trades])
             session.commit()
+        self.row = end
 
     def _keep(self, session: Session, row: int) -> None:
         feed = feed_name(read_account(session.connection(), self.account_id))
@@ -248,3 +274,11 @@ class ReplayedRun:
             m.RunEvent(live_run_id=self.run_id, account_id=self.account_id, kind=kind, level=level, message=message,
                        data=data, market_time=at(self.bars, row), at=clock.now())
         )  # fmt: skip
+
+
+def advance_together(runs: Sequence[ReplayedRun], count: int) -> None:
+    """Let ``count`` more bars pass in each of these runs, all in one commit, as a round of runs on one host does it."""
+    with Session(runs[0].seed.engine) as session:
+        for run in runs:
+            run.advance_in(session, count)
+        session.commit()
