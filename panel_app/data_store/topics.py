@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from panel_app.charts.series import EquityCurve
@@ -22,6 +22,7 @@ from toolkit.store.reading.records import EventRow, FleetRow, IntentRow, RunDeta
 from toolkit.store.reading.seen import SeenRows
 from toolkit.store.upkeep.alerts import AlertRow
 
+T = TypeVar("T")
 KEEP_ROWS = 500
 LIST_SECONDS = 1.0
 ACTIVE = ("RUNNING", "PAUSED", "STOPPING", "ERROR")
@@ -42,11 +43,23 @@ class FleetTopic:
         self.runs: ChangeLog[UUID, FleetRow] = ChangeLog(lambda row: row.live_run_id)
         self._read = read
         self._operations = operations
+        self._prepared: dict[Hashable, Any] = {}
         self._drifts: dict[UUID, Decimal] = {}
         self._drift_read: float | None = None
         self._reader = reader
         self._totals = Totals()
         self._marker = Marker(read, seen, reader, home)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` makes, the same object for all sessions until the next poll.
+
+        Sessions that show the same thing share the work of preparing it; they must not change it.
+        """
+        prepared = self._prepared
+        if key not in prepared:
+            prepared[key] = make()
+        found: T = prepared[key]
+        return found
 
     def poll(self) -> bool:
         """Read all runs; trades are summed up incrementally."""
@@ -54,9 +67,11 @@ class FleetTopic:
         marks = self._operations.day_marks(self._reader, [row.live_run_id for row in rows if row.status in ACTIVE])
         bases = {run_id: mark.base for run_id, mark in marks.items()}
         drifts = self._measured(rows)
-        return self.runs.replace(
+        changed = self.runs.replace(
             [replace(row, day_base=bases.get(row.live_run_id), drift=drifts.get(row.live_run_id)) for row in rows]
         )
+        self._prepared = {}
+        return changed
 
     def _measured(self, rows: list[FleetRow]) -> dict[UUID, Decimal]:
         # Measured once an hour by the watchdog, so a look now and then is enough.

@@ -160,8 +160,17 @@ def table(
 
 def fill(target: pn.widgets.Tabulator, rows: Sequence[dict[str, Any]]) -> None:
     """Show these rows; nothing is sent when they are what is shown already."""
-    frame = pd.DataFrame(rows, columns=list(target.titles), dtype=object)
-    if not frame.equals(target.value):
+    show(target, frame_of(target, rows))
+
+
+def frame_of(target: pn.widgets.Tabulator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows in the form in which a table takes them; several tables of the same columns may show one."""
+    return pd.DataFrame(rows, columns=list(target.titles), dtype=object)
+
+
+def show(target: pn.widgets.Tabulator, frame: pd.DataFrame) -> None:
+    """Show what `frame_of` made; nothing is sent when it is what is shown already."""
+    if frame is not target.value and not frame.equals(target.value):
         target.value = frame
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 
@@ -93,39 +95,21 @@ class FleetView(pn.viewable.Viewer):
 
     def refresh(self) -> None:
         """Bring everything that is shown up to date."""
-        rows = list(self._topic.runs)
-        now = clock.now()
-        running = [row for row in rows if row.status == "RUNNING"]
-        attention = [row for row in rows if fleet_rows.reasons(row, now)]
-        tiles = [
-            parts.Tile("Runs", f"{len(running)} running", f"{len(rows)} in all"),
-            parts.Tile("Needs attention", str(len(attention)), fleet_rows.attention_words(rows, now),
-                       theme.LOSS if attention else ""),
-            parts.Tile("Open positions", str(sum(row.open_positions for row in rows)), "over all runs"),
-        ]  # fmt: skip
-        for currency in sorted({row.currency for row in rows}):
-            mine = [row for row in rows if row.currency == currency]
-            total = sum((row.realised for row in mine), Decimal(0))
-            today = sum((row.day_profit or Decimal(0) for row in mine if row.status == "RUNNING"), Decimal(0))
-            tiles.append(
-                parts.Tile(f"Realised {currency}", money(total, signed=True), f"{len(mine)} runs",
-                           theme.money_colour(float(total)))
-            )  # fmt: skip
-            tiles.append(
-                parts.Tile(
-                    f"Today {currency}", money(today, signed=True), "running ones", theme.money_colour(float(today))
-                )
-            )
-        self._tiles.put(tiles)
+        self._tiles.put(self._topic.once("tiles", lambda: _tiles(list(self._topic.runs), clock.now())))
         self._problem.put("Fleet", [], self._store.failure)
         self._show_rows()
 
     def _show_rows(self) -> None:
-        now = clock.now()
         wanted = (self._search.value_input or "").strip().lower()
-        rows = [row for row in self._topic.runs if fleet_rows.matches(row, wanted, str(self._status.value), now)]
-        self._shown = fleet_rows.lines(rows, sort=str(self._sort.value), grouped=bool(self._group.value), now=now)
-        parts.fill(self._table, [fleet_rows.cells(line, now) for line in self._shown])
+        choices = (wanted, str(self._status.value), str(self._sort.value), bool(self._group.value))
+        self._shown, frame = self._topic.once(("rows", *choices), lambda: self._rows(*choices))
+        parts.show(self._table, frame)
+
+    def _rows(self, wanted: str, status: str, sort: str, grouped: bool) -> tuple[list[fleet_rows.Line], pd.DataFrame]:
+        now = clock.now()
+        rows = [row for row in self._topic.runs if fleet_rows.matches(row, wanted, status, now)]
+        lines = fleet_rows.lines(rows, sort=sort, grouped=grouped, now=now)
+        return lines, parts.frame_of(self._table, [fleet_rows.cells(line, now) for line in lines])
 
     def _exported(self) -> list[FleetRow]:
         return [line for line in self._shown if isinstance(line, FleetRow)]
@@ -136,3 +120,26 @@ class FleetView(pn.viewable.Viewer):
         line = self._shown[event.row]
         if isinstance(line, FleetRow):
             self._on_open(line.live_run_id)
+
+
+def _tiles(rows: list[FleetRow], now: datetime) -> list[parts.Tile]:
+    running = [row for row in rows if row.status == "RUNNING"]
+    attention = [row for row in rows if fleet_rows.reasons(row, now)]
+    tiles = [
+        parts.Tile("Runs", f"{len(running)} running", f"{len(rows)} in all"),
+        parts.Tile("Needs attention", str(len(attention)), fleet_rows.attention_words(rows, now),
+                   theme.LOSS if attention else ""),
+        parts.Tile("Open positions", str(sum(row.open_positions for row in rows)), "over all runs"),
+    ]  # fmt: skip
+    for currency in sorted({row.currency for row in rows}):
+        mine = [row for row in rows if row.currency == currency]
+        total = sum((row.realised for row in mine), Decimal(0))
+        today = sum((row.day_profit or Decimal(0) for row in mine if row.status == "RUNNING"), Decimal(0))
+        tiles.append(
+            parts.Tile(f"Realised {currency}", money(total, signed=True), f"{len(mine)} runs",
+                       theme.money_colour(float(total)))
+        )  # fmt: skip
+        tiles.append(
+            parts.Tile(f"Today {currency}", money(today, signed=True), "running ones", theme.money_colour(float(today)))
+        )
+    return tiles

@@ -21,7 +21,7 @@ from panel_app.data_store.review import Review, ask
 from panel_app.data_store.session_feed import SessionFeed
 from panel_app.look import parts, theme
 from panel_app.look.formatting import DASH, age, escape, figure, latency, moment, money
-from panel_app.views.run_tabs import Tab
+from panel_app.views.run_tabs import Place
 from panel_app.views.run_tabs.guards import Guards
 from panel_app.views.run_tabs.intents import Intents
 from panel_app.views.run_tabs.looking_back import Drift, Explain
@@ -79,10 +79,13 @@ class RunView(pn.viewable.Viewer):
         self._panes = pn.Column(sizing_mode="stretch_width", margin=0)
         self._legend = parts.legend(_LEGEND)
         self._bokeh: list[pn.pane.Bokeh] = []
-        self._explain = Explain(review, self._topic) if review is not None else None
-        self._shown: list[Tab] = self._make_tabs(review)
+        self._explain = Place(Explain.title, lambda: Explain(review, self._topic)) if review is not None else None
+        self._shown: list[Place] = self._make_tabs(review)
         self._tabs = pmui.Tabs(
-            *((tab.title, tab.content) for tab in self._shown), dynamic=True, sizing_mode="stretch_width", margin=0
+            *((place.title, place.content) for place in self._shown),
+            dynamic=True,
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self._tabs.param.watch(lambda _event: self._show_tab(), "active")
         self._chart_place[:] = self._charts()
@@ -140,18 +143,24 @@ class RunView(pn.viewable.Viewer):
 
     # ---- pieces
 
-    def _make_tabs(self, review: Review | None) -> list[Tab]:
+    def _make_tabs(self, review: Review | None) -> list[Place]:
         topic = self._topic
-        found: list[Tab] = [Positions(), Trades(topic), Intents(topic), Guards(), Events(topic)]
+        found = [
+            Place(Positions.title, Positions), Place(Trades.title, lambda: Trades(topic)),
+            Place(Intents.title, lambda: Intents(topic)), Place(Guards.title, Guards),
+            Place(Events.title, lambda: Events(topic)),
+        ]  # fmt: skip
         if review is not None and self._explain is not None:
-            found += [self._explain, Drift(review), Log(review)]
-        found.append(Version(topic))
+            found += [self._explain, Place(Drift.title, lambda: Drift(review)), Place(Log.title, lambda: Log(review))]
+        found.append(Place(Version.title, lambda: Version(topic)))
         return found
 
     def _picked(self, when: datetime) -> None:
         if self._explain is not None:
             self._tabs.active = self._shown.index(self._explain)
-            self._explain.about(when)
+            explain = self._explain.tab
+            assert isinstance(explain, Explain)
+            explain.about(when)
 
     def _ask_for_indicators(self) -> None:
         bars, spec = self._topic.bars, self._topic.detail.spec_json
