@@ -13,9 +13,9 @@ from panel_app.data_store.redis_wake import RedisWake
 from toolkit.errors import Forbidden
 from toolkit.execution.principal import Principal
 from toolkit.live.engine import Engine
+from toolkit.live.outside.news import news_channel, redis_is_configured
 from toolkit.settings import Settings
 from toolkit.store.people.accounts import find_user
-from toolkit.telemetry.news import news_channel, redis_is_configured
 
 _lock = Lock()
 _engine: Engine | None = None

@@ -23,6 +23,7 @@ from toolkit.execution.trade_service import ServicePolicy, TradeService, no_fail
 from toolkit.gateways.local import ExecutionGatewayLocal
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.opening.recovery import prepare_venue, recover
+from toolkit.live.outside.news import NewsBell, news_channel, redis_is_configured
 from toolkit.live.review.drift import Model
 from toolkit.settings import Settings
 from toolkit.simulation.account import PaperAccount
@@ -32,7 +33,6 @@ from toolkit.store.runs import priced_runs
 from toolkit.store.sql.engine import open_database
 from toolkit.store.sql.unit_of_work import UnitOfWork
 from toolkit.telemetry.metrics import Metrics
-from toolkit.telemetry.news import NewsBell, news_channel, redis_is_configured
 from toolkit.telemetry.service_watch import TelemetryWatch
 
 __all__ = ["Engine", "build", "drift_model", "venue_path"]

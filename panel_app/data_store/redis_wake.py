@@ -19,7 +19,7 @@ class RedisWake:
     Parameters
     ----------
     url, channel
-        See `toolkit.telemetry.news`.
+        See `toolkit.live.outside.news`.
     wake
         Called on the listener's thread; must not wait for anything.
     """

@@ -11,9 +11,9 @@ from uuid import uuid4
 from panel_app.context import store_of
 from panel_app.data_store.redis_wake import RedisWake
 from toolkit.bootstrap import build
+from toolkit.live.outside.news import NewsBell, news_channel, redis_is_configured
 from toolkit.settings import Settings
 from toolkit.store.sql.models import User
-from toolkit.telemetry.news import NewsBell, news_channel, redis_is_configured
 
 DEADLINE = 20.0
 
