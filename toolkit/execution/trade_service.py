@@ -12,7 +12,7 @@ from threading import RLock
 from uuid import UUID
 
 from toolkit.clock import Clock
-from toolkit.errors import NotFound, WrongAccount
+from toolkit.errors import ConversionRateMissing, NotFound, QuoteError, WrongAccount
 from toolkit.execution.guarding.last_quotes import LastQuotes
 from toolkit.execution.intents import BARRIER_STATES, Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord
@@ -152,7 +152,14 @@ class TradeService:
                 return intent
             watch = self.context.watch
             with watch.executing(intent_id, intent.live_run_id, intent.signal_id):
-                after = self._handlers[intent.action](intent, outbox_id)
+                try:
+                    after = self._handlers[intent.action](intent, outbox_id)
+                except (QuoteError, ConversionRateMissing):
+                    # Exits wait where markets are closed, and there a price may be missing too. It is read before the
+                    # claim, so the row is untouched: the exit waits on, and the account's other work goes on.
+                    if not intent.waits:
+                        raise
+                    return intent
                 watch.carried_out(after.action.value, after.state.value, after.reason, after.attempt)
             return after
 

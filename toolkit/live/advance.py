@@ -82,6 +82,8 @@ def _advance(engine: Engine, live_run_id: UUID, account_id: UUID, limit: int) ->
     # worker takes over from a dead one, or from the local gateway, this way. An account that is elsewhere for good raises.
     try:
         desk = engine.desk(account_id)
+    except (QuoteError, ConversionRateMissing) as error:
+        return Progress(run.status, waiting=f"retry: {error}")
     except PlatformError as error:
         if not error.retryable:
             raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from toolkit.errors import Forbidden, IllegalTransition, NotFound, PlatformError
+from toolkit.errors import ConversionRateMissing, Forbidden, IllegalTransition, NotFound, PlatformError, QuoteError
 from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import IntentRecord, RunEventRecord
 from toolkit.execution.ledger.store import Transaction
@@ -149,12 +150,11 @@ def _one_round(
             if o.tag_text in mine
         ]  # fmt: skip
         work.commit()
-    for name, intent_id in cancels:
-        if service.execute(intent_id, at_once=True).state is IntentState.FILLED:
-            cancelled.append(name)
-    for name, intent_id in closes:
-        if service.execute(intent_id, at_once=True).state is IntentState.FILLED:
-            closed.append(name)
+    for gone, exits in ((cancelled, cancels), (closed, closes)):
+        for name, intent_id in exits:
+            with suppress(QuoteError, ConversionRateMissing):  # one symbol without a price: the others go on
+                if service.execute(intent_id, at_once=True).state is IntentState.FILLED:
+                    gone.append(name)
     after = service.platform.book()
     ours = [p for p in after.positions if p.position_id in trades]
     working = [o for o in after.orders if o.tag_text in mine]

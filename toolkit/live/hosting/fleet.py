@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from toolkit.errors import PlatformError, RunError, ToolkitError
+from toolkit.errors import ToolkitError
 from toolkit.live.advance import advance
 from toolkit.live.engine import Engine
+from toolkit.live.hosting.turns import turn_of
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.sources.rounds import Round, one_round
-from toolkit.store.reading.run_heads import RunHead, beat_all, hosted_heads
+from toolkit.store.reading.run_heads import RunHead, accounts_with_waiting_exits, beat_all, hosted_heads
 from toolkit.telemetry.logging import get_logger
 
 _LOG = get_logger("fleet")
@@ -27,6 +28,7 @@ _BATCH = 100
 #: A run that moved on is advanced again in the same round, so that catch-up and replays do not wait for the next one.
 _AGAIN_SECONDS = 60.0  # after a refusal that may be mended outside: an account logged out, a terminal on another login
 _TURNS = 50
+_SWEEP_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Fleet:
     hosts: Sequence[str] = ("none",)
     _looked: dict[UUID, float] = field(default_factory=dict)
     _refused: dict[UUID, float] = field(default_factory=dict)  # until when an account is left alone
+    _swept: float = -1e9
 
     def round(self) -> RoundReport:
         """Look at every run once and advance those that have something to do."""
@@ -83,7 +86,7 @@ class Fleet:
                             break
                     if len(current.deferred) >= _BATCH:
                         self._commit(current)
-                except (PlatformError, RunError) as error:
+                except ToolkitError as error:  # one account that cannot be acted on must not stop the others
                     if not error.retryable:
                         self._refused[head.account_id] = engine.clock.monotonic() + _AGAIN_SECONDS
                     _LOG.warning("account_left_out", account=str(head.account_id), error=str(error))
@@ -92,7 +95,25 @@ class Fleet:
             with engine.work(engine.service) as work:
                 beat_all(work.connection, idle, engine.now())
                 work.commit()
+        self._send_waiting()
         return RoundReport(len(heads), advanced, bars, orders, current.polls, current.commits)
+
+    def _send_waiting(self) -> None:
+        """Let exits go that wait for their market on accounts where no run is left to do it."""
+        now = self.engine.clock.monotonic()
+        if now - self._swept < _SWEEP_SECONDS:
+            return
+        self._swept = now
+        with self.engine.work(self.engine.service, write=False) as work:
+            accounts = accounts_with_waiting_exits(work.connection, self.engine.service)
+        for account_id in accounts:
+            if self._refused.get(account_id, -1e9) > now:
+                continue
+            try:
+                with turn_of(self.engine, account_id):
+                    self.engine.desk(account_id).service.reconcile()
+            except ToolkitError as error:
+                _LOG.warning("waiting_exit_later", account=str(account_id), error=str(error))
 
     def _commit(self, current: Round) -> None:
         if current.deferred:

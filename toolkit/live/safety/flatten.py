@@ -6,6 +6,7 @@ from uuid import UUID
 
 from toolkit.errors import Forbidden, PlatformError
 from toolkit.execution.intents import BARRIER_STATES, UNRESOLVED_STATES, Action, IntentState
+from toolkit.execution.ledger.submit import target_of
 from toolkit.execution.principal import Principal
 from toolkit.execution.recovery.closing import submit_cancel, submit_close
 from toolkit.execution.recovery.kill_switch import FlattenReport
@@ -69,13 +70,16 @@ def _through_the_outbox(engine: Engine, account_id: UUID, timeout_seconds: float
             if before is None:
                 before = ({t.position_id for t in trades}, {str(i.order_id) for i in orders})
                 since = None if account is None else account.book_synced_until
-            closing = [i for i in exits if not i.waits or i.action is Action.CLOSE_POSITION]
-            if left and not closing and clock.monotonic() - asked_at >= _AGAIN_SECONDS:
+            going = any(not i.waits for i in exits)
+            waiting = {(i.action, target_of(i)) for i in exits if i.waits}
+            to_close = [t for t in trades if (Action.CLOSE_POSITION, t.position_id) not in waiting]
+            to_cancel = [o for o in orders if (Action.CANCEL_ORDER, str(o.order_id)) not in waiting]
+            if (to_close or to_cancel) and not going and clock.monotonic() - asked_at >= _AGAIN_SECONDS:
                 asked_at, now = clock.monotonic(), clock.now()
-                for trade in trades:
+                for trade in to_close:
                     submit_close(work, trade, principal=engine.service, now=now, source="flatten",
                                  signal_id=now.isoformat(), reason="flatten")  # fmt: skip
-                for owner in orders:
+                for owner in to_cancel:
                     submit_cancel(work, owner, str(owner.order_id), principal=engine.service, now=now,
                                   signal_id=now.isoformat())  # fmt: skip
                 work.commit()

@@ -71,11 +71,12 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         left = unsettled_intents(engine, run.live_run_id)
         if left.under_way:
             return Progress(run.status, waiting="delivery")
-        if left.waiting and not hot.program.replayed:
-            return Progress(run.status, waiting="market")  # the run ends when its exits have gone
+    options = run.options
+    waits = bool(left.waiting) and not hot.program.replayed
+    if waits and not options.get("flatten"):
+        return Progress(run.status, waiting="market")  # the run ends when its exits have gone
     if cancel_working_entries(engine, desk, run, f"run is {run.status}"):
         return Progress(run.status, waiting="delivery")
-    options = run.options
     unknown = _still_unknown(engine, desk, run) if options.get("flatten") else []
     if unsettled_intents(engine, run.live_run_id).under_way:
         return Progress(run.status, waiting="delivery")  # an exit was planned again
@@ -85,7 +86,8 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
     taken_back = take_back_orders(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()))
     if taken_back:
         return Progress(run.status, orders=taken_back)
-    if options.get("flatten") and positions.open and all(action.is_entry for action in unknown):
+    held = [t for t in positions.open if not (waits and Action.CLOSE_POSITION in left.exits_of(t.symbol))]
+    if options.get("flatten") and held and all(action.is_entry for action in unknown):
         attempt = int(hot.state.extra.get("flattened", 0))
         if attempt >= 3:
             message = "positions could not be closed in three attempts: close them by hand, their stops are in place"
@@ -95,16 +97,16 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         orders = Orders(
             [
                 close_intent(
-                    hot.program.of(held.symbol),
-                    run.seen_as(held.symbol),
-                    held,
+                    hot.program.of(trade.symbol),
+                    run.seen_as(trade.symbol),
+                    trade,
                     decision,
                     "flatten",
                     engine.now(),
                     engine.service,
                     ordinal=attempt * 100 + n,
                 )
-                for n, held in enumerate(positions.open)
+                for n, trade in enumerate(held)
             ]
         )
         hot.state = replace(
@@ -117,18 +119,30 @@ def step_stopping(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progr
         words = "an order whose fate is unknown may still become a position: it is looked for, and closed, before the run ends"
         tell_once(engine, run, "flatten_waits", words)
         return Progress(run.status, waiting=f"unknown: {words}")
+    if waits:
+        return Progress(run.status, waiting="market")
     reason = str(options.get("stop_reason", "stopped"))
     return finish(engine, desk, run, hot, positions, Step(market_time=desk.platform.now()), reason)
 
 
 def _still_unknown(engine: Engine, desk: Desk, run: RunRecord) -> list[Action]:
-    """Look for the run's orders without an answer; return what those are about whose fate is still unknown."""
-    if not unsettled_intents(engine, run.live_run_id).unknown:
+    """Look for the run's orders of which it is not known what became; return what those still are about.
+
+    Besides those without an answer, an entry that works no more although its end has not been booked: its fill may not be
+    in the platform's history yet.
+    """
+    if not run.intents_count or not _open_ends(engine, desk, run):
         return []
     desk.service.reconcile()
+    return _open_ends(engine, desk, run)
+
+
+def _open_ends(engine: Engine, desk: Desk, run: RunRecord) -> list[Action]:
     with engine.work(engine.service, write=False) as work:
-        unknown = SqlTransaction(work).intents_in(run.account_id, [IntentState.UNKNOWN])
-    return [intent.action for intent in unknown if intent.live_run_id == run.live_run_id]
+        found = SqlTransaction(work).intents_in(run.account_id, [IntentState.UNKNOWN, IntentState.WORKING])
+    of_run = [intent for intent in found if intent.live_run_id == run.live_run_id]
+    there = {o.order_id for o in desk.platform.book().orders} if of_run else set()
+    return [i.action for i in of_run if i.state is IntentState.UNKNOWN or i.order_id not in there]
 
 
 def take_back_orders(engine: Engine, desk: Desk, run: RunRecord, hot: Hot, positions: Positions, step: Step) -> int:

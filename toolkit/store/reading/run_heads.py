@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 from toolkit.errors import StoreError
 from toolkit.execution.principal import Principal
 from toolkit.market import Timeframe
-from toolkit.store.sql.models import Account, AccountGrant, LiveRun
+from toolkit.store.sql.models import Account, AccountGrant, ExecutionIntent, LiveRun
 
 _RUNS: Any = LiveRun.__table__
 
@@ -57,6 +57,20 @@ def hosted_heads(connection: Connection, principal: Principal, hosts: tuple[str,
     )
     rows = connection.execute(query.order_by(_RUNS.c.account_id, _RUNS.c.created_at))
     return [RunHead(*row) for row in rows]
+
+
+def accounts_with_waiting_exits(connection: Connection, principal: Principal) -> list[UUID]:
+    """Return granted accounts of the local gateway on which an exit waits for its market, and no run lives to send it."""
+    granted = select(AccountGrant.account_id).where(
+        AccountGrant.user_id == principal.user_id, AccountGrant.revoked_at.is_(None)
+    )
+    query = select(ExecutionIntent.account_id).where(
+        ExecutionIntent.state == "NEW", ExecutionIntent.not_before.is_not(None), ExecutionIntent.account_id.in_(granted)
+    )
+    lives = select(_RUNS.c.account_id).where(_RUNS.c.status.in_(("RUNNING", "STOPPING")))
+    query = query.where(ExecutionIntent.account_id.not_in(lives))
+    local = query.join(Account, Account.account_id == ExecutionIntent.account_id).where(Account.gateway == "local")
+    return list(connection.execute(local.distinct()).scalars())
 
 
 def beat_all(connection: Connection, runs: Sequence[UUID], at: datetime) -> None:
