@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from toolkit.clock import from_ns, to_ns
+from toolkit.errors import QuoteError, ReadFailed
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Step, Unsettled, load_positions
 from toolkit.live.stepping.decide import Moment, Orders
@@ -46,11 +47,12 @@ TOGETHER = timedelta(seconds=3)
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What the feeds had to show: closed bars by symbol, and which symbols show theirs for the first time."""
+    """What the feeds had to show: closed bars by symbol, which symbols show theirs for the first time, which cannot be read."""
 
     found: Mapping[str, ClosedBars]
     bars: Mapping[str, Bars]
     fresh: frozenset[str]
+    unread: Mapping[str, str]
 
 
 def step_joint_platform(
@@ -65,6 +67,8 @@ def step_joint_platform(
     for symbol, found in look.found.items():
         if found.bars is None and found.stuck:
             tell_once(engine, run, f"bars_quarantined_{symbol}"[:32], f"{symbol}: {found.stuck}")
+    for symbol, why in look.unread.items():
+        tell_once(engine, run, f"bars_unread_{symbol}"[:32], f"{symbol}: its bars cannot be read: {why}")
     if not look.bars or _others_may_follow(desk, run, hot, look):
         return between_bars(engine, desk, run, hot)
     positions = load_positions(engine, desk, run, hot)
@@ -81,17 +85,35 @@ def step_joint_platform(
 
 
 def _look(desk: Desk, run: RunRecord, hot: Hot, limit: int) -> _Look:
+    """Read every symbol's closed bars; one that cannot be read stands still, only when none can the step fails."""
     source = SharedFeed(desk.platform, feed_name(desk.account))
     count = max(limit, hot.program.warmup_bars + 10)
-    found, fresh = {}, set()
+    found: dict[str, ClosedBars] = {}
+    fresh: set[str] = set()
+    unread: dict[str, str] = {}
     for symbol in run.symbols:
         cursor = hot.state.cursors.get(symbol)
         after = history_start(desk, run, hot) if cursor is None else from_ns(cursor)
-        found[symbol] = read_closed(source, symbol, run.timeframe, after, count, again=cursor is not None)
         if cursor is None:
             fresh.add(symbol)
-    bars = {symbol: each.bars for symbol, each in found.items() if each.bars is not None}
-    return _Look(found, bars, frozenset(fresh))
+        try:
+            found[symbol] = read_closed(source, symbol, run.timeframe, after, count, again=cursor is not None)
+        except (QuoteError, ReadFailed) as error:
+            found[symbol] = ClosedBars(None)
+            unread[symbol] = str(error)
+            if len(unread) == len(run.symbols):
+                raise
+    bars = _to_one_moment({symbol: each.bars for symbol, each in found.items() if each.bars is not None}, count)
+    return _Look(found, bars, frozenset(fresh), unread)
+
+
+def _to_one_moment(bars: dict[str, Bars], count: int) -> dict[str, Bars]:
+    """Cut what was read to the first moment at which a read was full: behind it that symbol's bars are not known yet."""
+    full = [int(each.ts[-1]) for each in bars.values() if len(each) >= count]
+    if not full:
+        return bars
+    rows = {symbol: int(each.ts.searchsorted(min(full), side="right")) for symbol, each in bars.items()}
+    return {symbol: each[: rows[symbol]] for symbol, each in bars.items() if rows[symbol]}
 
 
 def _others_may_follow(desk: Desk, run: RunRecord, hot: Hot, look: _Look) -> bool:

@@ -56,6 +56,8 @@ def between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progre
 
 def mark_day(desk: Desk, hot: Hot, positions: Positions, opening: int, step: Step) -> None:
     """Note the day's base when the bar that is now opening is the first of a platform day the run has not seen."""
+    if hot.state.day_ns is not None and opening <= hot.state.day_ns:
+        return  # the last bar before one symbol's break closes only after it: the day that has begun keeps its base
     days = day_ids(np.array([hot.state.day_ns or 0, opening], dtype=np.int64), hot.program.day_end)
     if hot.state.day_ns is None or days[0] != days[1]:
         step.marks.append(Mark(opening, equity_now(desk, hot, positions)))

@@ -1,0 +1,145 @@
+"""Live feeds of several symbols that differ: breaks, density, one that cannot be read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import toolkit as tk
+from tests.e2e.replay_files import DATA
+from tests.integration.test_joint_live import WARM, begin, paper
+from tests.integration.test_portfolio_equals_platform import yen_pairs
+from tests.plugins.live_support import RsiReversal, Sea
+from toolkit.clock import from_ns, to_ns
+from toolkit.errors import QuoteError
+from toolkit.live.advance import advance
+from toolkit.live.stepping.joint.platform_feed import TOGETHER
+from toolkit.market import Bars
+from toolkit.market.series.several import shared_moments
+from toolkit.store.runs import RunRecord
+from toolkit.store.sql.models import EquityMark, RunEvent
+from toolkit.strategy.drivers.joint import Joint
+
+pytestmark = [
+    pytest.mark.skipif(not DATA.exists(), reason="the shared price files are not here"),
+    pytest.mark.timeout(300),
+]
+
+
+def started(monkeypatch: pytest.MonkeyPatch, sea: Sea, series: dict[str, Bars]) -> tuple[RunRecord, Any, list[int]]:
+    """Start a run that polls its platform; return it, the platform, and the moments at which bars open."""
+    monkeypatch.setattr("toolkit.live.opening.rehearsal.gettempdir", lambda: str(sea.home.parent))
+    account = paper(sea)
+    platform: Any = sea.engine.desk(account.account_id).platform
+    for symbol, bars in series.items():
+        platform.load_replay(symbol, bars)
+    moments: list[int] = shared_moments(series.values()).tolist()
+    platform.advance_clock_to(from_ns(moments[WARM]))
+    return begin(sea, RsiReversal(), series, None, account=account), platform, moments
+
+
+def all_of(sea: Sea, run: RunRecord) -> None:
+    while advance(sea.engine, run.live_run_id, run.account_id).waiting != "feed":
+        pass
+
+
+def test_a_symbol_with_a_nightly_break_leaves_the_day_its_base(monkeypatch: pytest.MonkeyPatch, sea: Sea) -> None:
+    """Its last bar before the break closes with the first tick after it: the platform day is not begun a second time."""
+    series = yen_pairs(420)
+    yen = series["GBPJPY"]
+    rows = [n for n, t in enumerate(yen.ts.tolist()) if 2 <= from_ns(t).hour < 20]
+    series["GBPJPY"] = tk.load_bars(
+        yen.frame.iloc[rows], symbol="GBPJPY", timeframe="H1", price="bidask", instrument=yen.instrument
+    )
+    opens = series["GBPJPY"].ts.tolist()
+    run, platform, moments = started(monkeypatch, sea, series)
+    read = platform.closed_bars
+
+    def with_late_ticks(symbol: str, timeframe: str, after: Any, limit: int) -> Bars:
+        bars: Bars = read(symbol, timeframe, after, limit)
+        if symbol != "GBPJPY":
+            return bars
+        now = to_ns(platform.now())
+        shown = [t for t in bars.ts.tolist() if any(later + 20 * 10**9 <= now for later in opens if later > t)]
+        return bars[: len(shown)]
+
+    monkeypatch.setattr(platform, "closed_bars", with_late_ticks)
+    for moment in moments[WARM : WARM + 75]:
+        for clock in (from_ns(moment), from_ns(moment) + TOGETHER, from_ns(moment) + timedelta(seconds=30)):
+            platform.advance_clock_to(clock)
+            all_of(sea, run)
+    query = select(EquityMark.day).where(EquityMark.scope == str(run.live_run_id)).order_by(EquityMark.updated_at)
+    with sea.engine.work(write=False) as work:
+        days = list(work.connection.execute(query).scalars())
+    assert len(days) >= 3
+    assert days == sorted(days)
+    assert all(later - before >= timedelta(hours=23) for before, later in pairwise(days[1:]))
+
+
+def test_after_downtime_the_bars_of_all_symbols_are_stepped_in_the_order_of_time(
+    monkeypatch: pytest.MonkeyPatch, sea: Sea
+) -> None:
+    """A symbol with fewer bars is not stepped ahead of the others where a read is cut."""
+    series = yen_pairs(420)
+    thin = series["USDJPY"]
+    series["USDJPY"] = tk.load_bars(
+        thin.frame.iloc[::2], symbol="USDJPY", timeframe="H1", price="bidask", instrument=thin.instrument
+    )
+    run, platform, moments = started(monkeypatch, sea, series)
+    platform.advance_clock_to(from_ns(moments[WARM]) + TOGETHER)
+    all_of(sea, run)
+    seen: list[int] = []
+    step = Joint.step
+
+    def noted(self: Joint, bars: Any) -> Any:
+        seen.append(max(fields[0] for fields in bars.values()))
+        return step(self, bars)
+
+    monkeypatch.setattr(Joint, "step", noted)
+    monkeypatch.setattr("toolkit.live.stepping.joint.platform_feed.read_closed", _few(20))
+    monkeypatch.setattr("toolkit.live.stepping.joint.platform_feed._to_one_moment", _cut_at(20))
+    platform.advance_clock_to(from_ns(moments[-1]) + TOGETHER)
+    all_of(sea, run)
+    assert len(seen) > 100
+    assert seen == sorted(set(seen))
+
+
+def _few(count: int) -> Any:
+    """Read fewer bars at a time than a run would, so that a read is full early."""
+    from toolkit.live.stepping.sources.closed_bars import read_closed
+
+    return lambda source, symbol, timeframe, after, limit, **more: read_closed(
+        source, symbol, timeframe, after, count, **more
+    )
+
+
+def _cut_at(count: int) -> Any:
+    from toolkit.live.stepping.joint.platform_feed import _to_one_moment
+
+    return lambda bars, _: _to_one_moment(bars, count)
+
+
+def test_a_symbol_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, sea: Sea) -> None:
+    """The others' bars are taken, and what cannot be read is told once by its name."""
+    run, platform, moments = started(monkeypatch, sea, yen_pairs(400))
+    all_of(sea, run)
+    read = platform.closed_bars
+
+    def closed(symbol: str, *given: Any) -> Bars:
+        if symbol == "GBPJPY":
+            raise QuoteError("quote of GBPJPY must be known, was none yet")
+        return read(symbol, *given)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(platform, "closed_bars", closed)
+    before = sea.read(run).bars_count
+    for moment in moments[WARM + 1 : WARM + 7]:
+        platform.advance_clock_to(from_ns(moment) + TOGETHER)
+        all_of(sea, run)
+    assert sea.read(run).bars_count >= before + 10
+    with sea.engine.work(write=False) as work:
+        told = list(work.connection.execute(select(RunEvent.kind).where(RunEvent.kind.like("bars_unread%"))).scalars())
+    assert told == ["bars_unread_GBPJPY"]
