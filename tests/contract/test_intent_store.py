@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from execution_desk import START
 
-from toolkit.errors import StoreError
+from toolkit.errors import LostRace, StoreError
 from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import (
     EquityMarkRecord,
@@ -78,10 +78,10 @@ def test_an_intent_reads_back_equal(desk, read):
 
 @pytest.mark.parametrize("field", ["intent_id", "idempotency_key", "client_tag"])
 def test_an_identity_is_taken_once(desk, write, field):
-    """A second row with the same id, key or tag is refused by the store itself."""
+    """A second row with the same id, key or tag is refused by the store itself, as a race that another look resolves."""
     intent = desk.entry()
     other = replace(intent, intent_id=uuid4(), idempotency_key="1" * 64, client_tag="other")
-    with pytest.raises(StoreError):
+    with pytest.raises(LostRace):
         write(lambda w: w.insert_intent(replace(other, **{field: getattr(intent, field)})))
 
 

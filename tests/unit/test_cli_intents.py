@@ -100,7 +100,7 @@ def test_an_abandoned_intent_is_released_with_a_reason_and_audited(home: Home) -
     said = home.seatrial("intents", "release", str(home.abandoned)[:13], "--reason", "nothing at the platform")
     assert said.strip() == f"OPEN_TRADE EURUSD {home.abandoned} is RELEASED"
     assert audited(home) == [("intent.release", "nothing at the platform")]
-    with pytest.raises(IllegalTransition, match="only an ABANDONED intent"):
+    with pytest.raises(IllegalTransition, match="only an ABANDONED entry or an exit that waits"):
         home.seatrial("intents", "release", str(home.abandoned), "--reason", "again")
 
 

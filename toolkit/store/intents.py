@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
 )
 
-from toolkit.errors import NotFound
+from toolkit.errors import LostRace, NotFound, StoreError
 from toolkit.execution.intents import Action, IntentState
 from toolkit.execution.ledger.records import (
     AccountRecord,
@@ -128,8 +128,19 @@ class SqlTransaction(OutboxTables):
         return self._all(IntentRecord, ("intents_in", wanted), query, account_id=account_id) if wanted else []
 
     def insert_intent(self, intent: IntentRecord) -> None:
-        """Insert a row."""
-        self._insert(INTENTS, to_row(intent))
+        """Insert a row.
+
+        Raises
+        ------
+        LostRace
+            When another process wrote the same intent since its key was looked for; PostgreSQL lets both look at once.
+        """
+        try:
+            self._insert(INTENTS, to_row(intent))
+        except StoreError as error:
+            if _is_taken(error.__cause__):
+                raise LostRace(f"intent {intent.idempotency_key} was written by another process meanwhile") from error
+            raise
 
     def replace_intent(self, before: IntentRecord, after: IntentRecord) -> bool:
         """Compare state, token and version, then set, in one statement."""
@@ -392,6 +403,11 @@ class SqlTransaction(OutboxTables):
     def add_audit(self, at: datetime, principal: Principal, action: str, subject: str, detail: str) -> None:
         """Append to the audit chain."""
         audit.append(self._db, at, principal, action, subject, detail)
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    """Whether a driver refused a row because another has its key; the drivers are named, not imported."""
+    return type(error).__name__ == "UniqueViolation" or "UNIQUE constraint failed" in str(error)
 
 
 __all__ = ["SqlIntentStore", "SqlTransaction"]

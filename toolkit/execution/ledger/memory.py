@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from toolkit.errors import NotFound, StoreError
+from toolkit.errors import LostRace, NotFound, StoreError
 from toolkit.execution.intents import IntentState
 from toolkit.execution.ledger.records import (
     POINTERS,
@@ -150,7 +150,7 @@ class MemoryTransaction:
         key = (intent.account_id, intent.idempotency_key)
         tag = (intent.account_id, intent.client_tag)
         if intent.intent_id in self._s.intents or key in self._s.keys or tag in self._s.tags:
-            raise StoreError(f"intent {intent.intent_id} or its key exists already: look for the key first")
+            raise LostRace(f"intent {intent.idempotency_key} was written by somebody else meanwhile")
         self._set(self._s.intents, intent.intent_id, intent)
         self._set(self._s.keys, key, intent.intent_id)
         self._set(self._s.tags, tag, intent.intent_id)

@@ -81,9 +81,12 @@ def test_a_rule_whose_number_is_unknown_is_off_for_that_entry(
         ),
     )
     bars = bars[:150]
-    m = st.evaluate(spec, bars, supports=FEATURES).management
+    decided = st.evaluate(spec, bars, supports=FEATURES, frame=True)
+    m = decided.management
     assert m is not None
-    unknown = np.arange(150) < 99
+    assert decided.frame is not None
+    unknown = np.isnan(decided.frame["late"])
+    assert 90 < unknown.sum() < 110
     assert (m.trail_points == np.where(unknown, 0, 200)).all()
     walker = st.Incremental(spec, bars.instrument, supports=FEATURES)
     for i, row in enumerate(rows(bars)):
