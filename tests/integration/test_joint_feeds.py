@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from tests.integration.test_portfolio_equals_platform import yen_pairs
 from tests.plugins.live_support import RsiReversal, Sea
 from toolkit.clock import from_ns, to_ns
 from toolkit.errors import QuoteError
+from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.stepping.joint.platform_feed import TOGETHER
 from toolkit.market import Bars
@@ -143,3 +145,33 @@ def test_a_symbol_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pyte
     with sea.engine.work(write=False) as work:
         told = list(work.connection.execute(select(RunEvent.kind).where(RunEvent.kind.like("bars_unread%"))).scalars())
     assert told == ["bars_unread_GBPJPY"]
+
+
+def test_a_stop_with_flatten_waits_for_an_entry_whose_deal_is_not_in_the_history_yet(
+    monkeypatch: pytest.MonkeyPatch, sea: Sea
+) -> None:
+    """The platform has filled it, its history lags: the run ends only after the position it became is closed."""
+    run, platform, moments = started(monkeypatch, sea, yen_pairs(420))
+    after, of, history = platform.deals_after, platform.deals_of, platform.history
+    lags = [True]
+    monkeypatch.setattr(platform, "deals_after", lambda last: () if lags[0] else after(last))
+    monkeypatch.setattr(platform, "deals_of", lambda position: () if lags[0] else of(position))
+    monkeypatch.setattr(
+        platform, "history", lambda a, b: replace(history(a, b), deals=()) if lags[0] else history(a, b)
+    )
+    for moment in moments[WARM:]:
+        platform.advance_clock_to(from_ns(moment) + TOGETHER)
+        for _ in range(5):
+            advance(sea.engine, run.live_run_id, run.account_id)
+        if platform.book().positions:
+            break
+    assert platform.book().positions
+    live_runs.stop_live_run(sea.engine, sea.engine.principal, run.live_run_id, flatten=True)
+    for _ in range(3):
+        assert not advance(sea.engine, run.live_run_id, run.account_id).ended
+    lags[0] = False
+    for _ in range(10):
+        if advance(sea.engine, run.live_run_id, run.account_id).ended:
+            break
+    assert sea.read(run).status == "STOPPED"
+    assert not platform.book().positions
