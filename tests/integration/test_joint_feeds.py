@@ -14,16 +14,17 @@ import toolkit as tk
 from tests.e2e.replay_files import DATA
 from tests.integration.test_joint_live import WARM, begin, paper
 from tests.integration.test_portfolio_equals_platform import yen_pairs
-from tests.plugins.live_support import RsiReversal, Sea
+from tests.plugins.live_support import Donchian, RsiReversal, Sea
 from toolkit.clock import from_ns, to_ns
 from toolkit.errors import QuoteError
+from toolkit.execution.ports import OpenOrder
 from toolkit.live import live_runs
 from toolkit.live.advance import advance
 from toolkit.live.stepping.joint.platform_feed import TOGETHER
 from toolkit.market import Bars
 from toolkit.market.series.several import shared_moments
 from toolkit.store.runs import RunRecord
-from toolkit.store.sql.models import EquityMark, RunEvent
+from toolkit.store.sql.models import EquityMark, ExecutionIntent, RunEvent
 from toolkit.strategy.drivers.joint import Joint
 
 pytestmark = [
@@ -32,7 +33,9 @@ pytestmark = [
 ]
 
 
-def started(monkeypatch: pytest.MonkeyPatch, sea: Sea, series: dict[str, Bars]) -> tuple[RunRecord, Any, list[int]]:
+def started(
+    monkeypatch: pytest.MonkeyPatch, sea: Sea, series: dict[str, Bars], strategy: Any = None
+) -> tuple[RunRecord, Any, list[int]]:
     """Start a run that polls its platform; return it, the platform, and the moments at which bars open."""
     monkeypatch.setattr("toolkit.live.opening.rehearsal.gettempdir", lambda: str(sea.home.parent))
     account = paper(sea)
@@ -41,12 +44,22 @@ def started(monkeypatch: pytest.MonkeyPatch, sea: Sea, series: dict[str, Bars]) 
         platform.load_replay(symbol, bars)
     moments: list[int] = shared_moments(series.values()).tolist()
     platform.advance_clock_to(from_ns(moments[WARM]))
-    return begin(sea, RsiReversal(), series, None, account=account), platform, moments
+    return begin(sea, strategy or RsiReversal(), series, None, account=account), platform, moments
+
+
+class FarStop(Donchian):
+    """Left by its own exits only."""
+
+    def protection(self, x: Any) -> Any:
+        return tk.Protection(stop_loss=40 * x.atr, take_profit=None)
 
 
 def all_of(sea: Sea, run: RunRecord) -> None:
-    while advance(sea.engine, run.live_run_id, run.account_id).waiting != "feed":
-        pass
+    """Advance until the run waits for its feed; a run that tries the same again and again is a failure."""
+    for _ in range(200):
+        if advance(sea.engine, run.live_run_id, run.account_id).waiting == "feed":
+            return
+    raise AssertionError("the run does not come to wait for its feed")
 
 
 def test_a_symbol_with_a_nightly_break_leaves_the_day_its_base(monkeypatch: pytest.MonkeyPatch, sea: Sea) -> None:
@@ -85,8 +98,8 @@ def test_a_symbol_with_a_nightly_break_leaves_the_day_its_base(monkeypatch: pyte
 def test_after_downtime_the_bars_of_all_symbols_are_stepped_in_the_order_of_time(
     monkeypatch: pytest.MonkeyPatch, sea: Sea
 ) -> None:
-    """A symbol with fewer bars is not stepped ahead of the others where a read is cut."""
-    series = yen_pairs(420)
+    """Where reads are cut, a symbol with fewer bars is not stepped ahead, and no entry of an old bar is sent."""
+    series = yen_pairs(1_200)
     thin = series["USDJPY"]
     series["USDJPY"] = tk.load_bars(
         thin.frame.iloc[::2], symbol="USDJPY", timeframe="H1", price="bidask", instrument=thin.instrument
@@ -102,27 +115,35 @@ def test_after_downtime_the_bars_of_all_symbols_are_stepped_in_the_order_of_time
         return step(self, bars)
 
     monkeypatch.setattr(Joint, "step", noted)
-    monkeypatch.setattr("toolkit.live.stepping.joint.platform_feed.read_closed", _few(20))
-    monkeypatch.setattr("toolkit.live.stepping.joint.platform_feed._to_one_moment", _cut_at(20))
+    sent = monkeypatch_sends(monkeypatch, platform)
     platform.advance_clock_to(from_ns(moments[-1]) + TOGETHER)
-    all_of(sea, run)
-    assert len(seen) > 100
+    looks = 0
+    while advance(sea.engine, run.live_run_id, run.account_id, limit=20).waiting != "feed":
+        looks += 1
+    assert looks >= 3
+    assert len(seen) > 500
     assert seen == sorted(set(seen))
+    newest = from_ns(max(seen))
+    query = select(ExecutionIntent.bar_time, ExecutionIntent.state).where(ExecutionIntent.action == "OPEN_TRADE")
+    with sea.engine.work(write=False) as work:
+        old = [state for bar, state in work.connection.execute(query) if bar < newest and bar > from_ns(moments[WARM])]
+        dropped = select(RunEvent.kind).where(RunEvent.kind == "stale_entry")
+        told = list(work.connection.execute(dropped).scalars())
+    assert set(old) <= {"EXPIRED"}
+    assert len(told) >= 5
+    assert sum(isinstance(command, OpenOrder) for command in sent) <= len(series)
 
 
-def _few(count: int) -> Any:
-    """Read fewer bars at a time than a run would, so that a read is full early."""
-    from toolkit.live.stepping.sources.closed_bars import read_closed
+def monkeypatch_sends(monkeypatch: pytest.MonkeyPatch, platform: Any) -> list[Any]:
+    """Note every command that reaches the platform from here on."""
+    send, sent = platform.send, []
 
-    return lambda source, symbol, timeframe, after, limit, **more: read_closed(
-        source, symbol, timeframe, after, count, **more
-    )
+    def noted(command: Any) -> Any:
+        sent.append(command)
+        return send(command)
 
-
-def _cut_at(count: int) -> Any:
-    from toolkit.live.stepping.joint.platform_feed import _to_one_moment
-
-    return lambda bars, _: _to_one_moment(bars, count)
+    monkeypatch.setattr(platform, "send", noted)
+    return sent
 
 
 def test_a_symbol_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, sea: Sea) -> None:
@@ -145,6 +166,43 @@ def test_a_symbol_that_cannot_be_read_does_not_stop_the_others(monkeypatch: pyte
     with sea.engine.work(write=False) as work:
         told = list(work.connection.execute(select(RunEvent.kind).where(RunEvent.kind.like("bars_unread%"))).scalars())
     assert told == ["bars_unread_GBPJPY"]
+
+
+def test_a_symbol_without_bars_and_without_a_price_keeps_no_exit_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, sea: Sea
+) -> None:
+    """It holds a position, so the run's equity is unknown: the others' exits go, entries say why they do not."""
+    run, platform, moments = started(monkeypatch, sea, yen_pairs(1_200), FarStop())
+    begun = 0
+    for begun in range(WARM, len(moments)):
+        platform.advance_clock_to(from_ns(moments[begun]) + TOGETHER)
+        all_of(sea, run)
+        if len({p.symbol for p in platform.book().positions}) == 2:
+            break
+    other, lost = (p.symbol for p in platform.book().positions)
+    read, quote = platform.closed_bars, platform.quote
+
+    def unless_lost(asked: Any) -> Any:
+        def answer(symbol: str, *given: Any) -> Any:
+            if symbol == lost:
+                raise QuoteError(f"quote of {symbol} must be known, was none yet")
+            return asked(symbol, *given)
+
+        return answer
+
+    monkeypatch.setattr(platform, "closed_bars", unless_lost(read))
+    monkeypatch.setattr(platform, "quote", unless_lost(quote))
+    sent = monkeypatch_sends(monkeypatch, platform)
+    for moment in moments[begun + 1 :]:
+        platform.advance_clock_to(from_ns(moment) + TOGETHER)
+        all_of(sea, run)
+        if any(not isinstance(command, OpenOrder) for command in sent):
+            break
+    assert lost in {p.symbol for p in platform.book().positions}
+    assert any(not isinstance(command, OpenOrder) for command in sent)
+    assert not any(isinstance(command, OpenOrder) for command in sent)
+    assert other not in {p.symbol for p in platform.book().positions}
+    assert sea.read(run).status == "RUNNING"
 
 
 def test_a_stop_with_flatten_waits_for_an_entry_whose_deal_is_not_in_the_history_yet(

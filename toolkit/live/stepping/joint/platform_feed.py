@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from toolkit.clock import from_ns, to_ns
-from toolkit.errors import QuoteError, ReadFailed
+from toolkit.errors import ConversionRateMissing, QuoteError, ReadFailed
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Step, Unsettled, load_positions
 from toolkit.live.stepping.decide import Moment, Orders
@@ -79,7 +79,11 @@ def step_joint_platform(
     opened = {symbol: bars.ts.tolist() for symbol, bars in look.bars.items()}
     moment_of = partial(_moment, engine, desk, run, hot, newest, opened, left)
     step.orders, entries = _act(hot, run, positions, decisions, newest, moment_of, step, engine)
-    mark_day(desk, hot, positions, max(bars.closes_at(len(bars) - 1) for bars in look.bars.values()), step)
+    opening = max(bars.closes_at(len(bars) - 1) for bars in look.bars.values())
+    try:
+        mark_day(desk, hot, positions, opening, step)
+    except (QuoteError, ConversionRateMissing) as error:  # the day gets its base once there are prices; no entry before
+        tell_once(engine, run, "equity_unknown", str(error))
     hot.state = replace(hot.state, clock_ns=to_ns(step.market_time or desk.platform.now()))
     return commit_moment(engine, desk, run, hot, positions, step, entries, moment_of)
 

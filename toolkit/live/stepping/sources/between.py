@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.errors import QuoteError
+from toolkit.errors import ConversionRateMissing, QuoteError
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
 from toolkit.live.stepping.commit import Mark, Step, load_positions
@@ -12,6 +12,7 @@ from toolkit.live.stepping.program import Hot
 from toolkit.live.stepping.progress import Progress
 from toolkit.live.stepping.run_book import Mark as QuoteMark
 from toolkit.live.stepping.run_book import Positions, equity_of
+from toolkit.live.stepping.telling import tell_once
 from toolkit.market.platform_clock import day_ids
 from toolkit.simulation.account import from_minor, point_value
 from toolkit.store.runs import RunRecord, Runs, add_event
@@ -42,10 +43,15 @@ def between_bars(engine: Engine, desk: Desk, run: RunRecord, hot: Hot) -> Progre
         return Progress(run.status, waiting="feed")
     due = engine.clock.monotonic() - hot.last_equity_event >= _EQUITY_EVERY_SECONDS
     positions = load_positions(engine, desk, run, hot) if due else Positions(())
-    money = str(from_minor(equity_now(desk, hot, positions), hot.program.currency)) if due else ""
+    money = ""
+    if due:
+        try:
+            money = str(from_minor(equity_now(desk, hot, positions), hot.program.currency))
+        except (QuoteError, ConversionRateMissing) as error:
+            tell_once(engine, run, "equity_unknown", str(error))
     with engine.work(engine.service) as work:
         Runs(work.connection, engine.service).beat(run.live_run_id, now)
-        if due:
+        if money:
             hot.last_equity_event = engine.clock.monotonic()
             add_event(
                 work.connection, now, run, "equity", f"equity {money}", market_time=quote.ts, data={"equity": money}

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select
 
 from toolkit.clock import from_ns, to_ns
+from toolkit.errors import ConversionRateMissing, QuoteError
 from toolkit.execution.intents import Action
 from toolkit.execution.symbol_info import conversion_rate
 from toolkit.live.engine import Desk, Engine
@@ -237,15 +238,26 @@ def live_moment(
     left: Unsettled,
     stale: bool,
 ) -> Moment:
+    """Return what is known at this moment.
+
+    Exits need no equity. Where it cannot be told, because another symbol of the run has a position and no price, no entry
+    is made; the exits of this symbol go.
+    """
     program = hot.program.of(run.symbol)
+    why_not = "" if not (left or stale) else left.why_no_entry or "the bar is not the newest"
+    quote, equity = desk.platform.quote(run.symbol), 0
+    try:
+        equity = equity_now(desk, hot, positions)
+    except (QuoteError, ConversionRateMissing) as error:
+        why_not = why_not or f"the run's equity is not known: {error}"
     return Moment(
-        quote=desk.platform.quote(run.symbol),
-        equity=equity_now(desk, hot, positions),
+        quote=quote,
+        equity=equity,
         rate=conversion_rate(desk.platform, program.instrument.quote_currency, program.currency),
         cooldown_from=_cooldown_from(engine, desk, run, hot, fresh),
         now=engine.now(),
-        entries_allowed=not left and not stale,
-        why_not=left.why_no_entry or "the bar is not the newest",
+        entries_allowed=not why_not,
+        why_not=why_not,
         closing=Action.CLOSE_POSITION.value in left.exits_of(run.symbol),
     )
 
