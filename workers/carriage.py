@@ -22,9 +22,9 @@ from toolkit.gateways.outbox_relay import OutboxRelay
 from toolkit.live.engine import Engine
 from toolkit.settings import Settings
 from workers.actors import AccountActors
-from workers.consuming import AccountWorker
-from workers.message_broker import open_message_broker
-from workers.middleware import MessageMetrics
+from workers.queues.consuming import AccountWorker
+from workers.queues.message_broker import open_message_broker
+from workers.queues.middleware import MessageMetrics
 from workers.roster import Roster
 
 GATEWAYS = ("redis", "rabbitmq", "kafka")
@@ -128,7 +128,7 @@ def open_carriage(
             must_be("gateway of a worker", "redis, rabbitmq or kafka", kind, "a local gateway needs no worker")
         )
     if kind == "kafka":
-        from workers.kafka_carriage import KafkaCarriage
+        from workers.kafka.carriage import KafkaCarriage
 
         return KafkaCarriage(settings, names, ring, counting)
     return DramatiqCarriage(kind, settings, ring, counting)

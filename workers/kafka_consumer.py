@@ -27,7 +27,7 @@ from toolkit.gateways.kafka.registry import Codec
 from toolkit.gateways.kafka.topics import INTENTS, partition_of
 from toolkit.telemetry.logging import get_logger
 from toolkit.telemetry.metrics import Metrics
-from workers.account_lanes import AccountLane, PartitionProgress, Waiting
+from workers.kafka.account_lanes import AccountLane, PartitionProgress, Waiting
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message, TopicPartition

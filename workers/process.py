@@ -20,10 +20,10 @@ from toolkit.store.people.accounts import AccountRecord
 from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
 from workers.carriage import open_carriage
-from workers.consuming import AccountWorker
-from workers.message_broker import signing_ring
-from workers.middleware import MessageMetrics
 from workers.page import WorkerPage
+from workers.queues.consuming import AccountWorker
+from workers.queues.message_broker import signing_ring
+from workers.queues.middleware import MessageMetrics
 from workers.roster import Roster
 from workers.scheduler import Scheduler
 

@@ -49,7 +49,7 @@ from tests.benchmarks.research_engines import (
 from toolkit.market import Bars
 from toolkit.research.sweeps.sweep import sweep
 from toolkit.research.validation.trial_count import not_counted
-from toolkit.simulation.compiled import compiled_loop
+from toolkit.simulation.compiling.compiled import compiled_loop
 from toolkit.strategy import Incremental, StrategySpec
 from toolkit.strategy.authoring.management import FEATURES
 

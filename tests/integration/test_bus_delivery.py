@@ -29,8 +29,8 @@ from toolkit.live.outside.dead_letters import (
 from toolkit.market import Bars
 from toolkit.settings import Settings
 from toolkit.store.people.audit import first_broken_row
-from workers.consuming import AccountWorker
 from workers.process import WorkerProcess
+from workers.queues.consuming import AccountWorker
 
 OLD = "k1:0123456789abcdef0123456789abcdef"
 NEW = "k2:fedcba9876543210fedcba9876543210"

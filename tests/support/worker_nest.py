@@ -136,7 +136,7 @@ def main() -> None:
     import numpy  # noqa: F401
     import psycopg  # noqa: F401
 
-    import workers.kafka_carriage
+    import workers.kafka.carriage
     import workers.process  # noqa: F401
 
     for line in sys.stdin:

@@ -74,7 +74,7 @@ def simulate(
     value
         Point value at the close of each bar as pairs (num, den); one pair with stride 0.
     blocks
-        Lows and highs of sixteen bars each for the compiled form (`toolkit.simulation.stretches_compiled`), or empty.
+        Lows and highs of sixteen bars each for the compiled form (`toolkit.simulation.compiling.stretches_compiled`), or empty.
     w, f
         Working memory and the moments written at the end, see `toolkit.simulation.state`.
     """

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from toolkit.simulation import loop, state
 from toolkit.simulation.account import Costs
-from toolkit.simulation.compiled import compiled_loop, compiled_managed_loop, loop_at_hand
+from toolkit.simulation.compiling.compiled import compiled_loop, compiled_managed_loop, loop_at_hand
+from toolkit.simulation.compiling.stretches_compiled import BLOCK_BITS
 from toolkit.simulation.holding.swap import SWAP_OFF
 from toolkit.simulation.holding.terms import MarginTerms, SwapTerms
 from toolkit.simulation.managed import loop as managed_loop
 from toolkit.simulation.managed.plan import ManagedPlan
 from toolkit.simulation.rates import largest_value
-from toolkit.simulation.stretches_compiled import BLOCK_BITS
 
 if TYPE_CHECKING:
     from toolkit.market import Bars

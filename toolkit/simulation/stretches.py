@@ -1,6 +1,6 @@
 """Walks over stretches of bars in which nothing happens: the loop's inner loops, in plain Python.
 
-`toolkit.simulation.stretches_compiled` holds functions of the same names that a compiler turns into faster code (words
+`toolkit.simulation.compiling.stretches_compiled` holds functions of the same names that a compiler turns into faster code (words
 of eight decisions, blocks of sixteen bars, vector instructions); they take the place of these in the compiled loop and
 give the same integers.
 """

@@ -31,7 +31,7 @@ from toolkit.live import live_runs
 from toolkit.store.people.accounts import AccountRecord
 from toolkit.store.runs import RunRecord
 from toolkit.store.sql.models import AccountLease, ExecutionIntent, LiveRun
-from workers.kafka_carriage import GROUP
+from workers.kafka.carriage import GROUP
 
 from .berth import KEY, Berth, Template
 from .checks import ENDED, Checks, intents_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from toolkit.simulation import loop, state
 from toolkit.simulation import run as driver
-from toolkit.simulation.compiled import compiled_loop
+from toolkit.simulation.compiling.compiled import compiled_loop
 
 
 @st.composite

@@ -17,7 +17,7 @@ from toolkit.market import Instrument, Quote, Rate, Side
 from toolkit.risk.management import calculate_position_size
 from toolkit.simulation import rules
 from toolkit.simulation.account import PaperAccount, point_value, to_minor
-from toolkit.simulation.compiled import compiled_loop, have_numba
+from toolkit.simulation.compiling.compiled import compiled_loop, have_numba
 
 BIG = st.integers(0, 2**62 - 1)
 #: 20,000 in CI; the whole proof: SEATRIAL_SIZING_CASES=1000000 pytest tests/unit/simulation/test_rules.py -k oracle

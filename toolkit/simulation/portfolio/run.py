@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.simulation import state
-from toolkit.simulation.compiled import compiled_portfolio_loop
+from toolkit.simulation.compiling.compiled import compiled_portfolio_loop
 from toolkit.simulation.holding.swap import SWAP_OFF
 from toolkit.simulation.portfolio import cells, loop
 from toolkit.simulation.run import Plan, Terms

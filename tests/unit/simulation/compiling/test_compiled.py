@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from toolkit.risk import rounding
-from toolkit.simulation import compiled, loop
+from toolkit.simulation import loop
+from toolkit.simulation.compiling import compiled
 
 pytest.importorskip("numba")
 

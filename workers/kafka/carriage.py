@@ -26,9 +26,9 @@ from toolkit.store.intents import SqlTransaction
 from toolkit.store.people.accounts import Accounts
 from toolkit.telemetry.logging import get_logger
 from workers.actors import AccountActors
-from workers.consuming import AccountWorker
 from workers.kafka_consumer import Errand, KafkaConsumer
-from workers.middleware import CorrelationContext, DeadLetterOnError, MessageMetrics
+from workers.queues.consuming import AccountWorker
+from workers.queues.middleware import CorrelationContext, DeadLetterOnError, MessageMetrics
 from workers.roster import Roster
 
 _LOG = get_logger("worker")

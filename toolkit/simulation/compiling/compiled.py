@@ -22,8 +22,9 @@ from types import FunctionType, ModuleType
 from platformdirs import user_cache_dir
 
 from toolkit.risk import guard_rules, rounding
-from toolkit.simulation import events, loop, marking, rules, state, stretches, stretches_compiled
-from toolkit.simulation.background import Compilation
+from toolkit.simulation import events, loop, marking, rules, state, stretches
+from toolkit.simulation.compiling import stretches_compiled
+from toolkit.simulation.compiling.background import Compilation
 from toolkit.simulation.holding import hold, margin, swap
 from toolkit.simulation.managed import cells
 from toolkit.simulation.managed import loop as managed_loop

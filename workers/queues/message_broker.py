@@ -6,7 +6,7 @@ from toolkit.errors import BadInput, must_be
 from toolkit.gateways.envelope import KeyRing
 from toolkit.gateways.message_brokers import DeadLetterBroker, make_message_broker
 from toolkit.settings import Settings
-from workers.middleware import CorrelationContext, DeadLetterOnError, MessageMetrics
+from workers.queues.middleware import CorrelationContext, DeadLetterOnError, MessageMetrics
 
 
 def open_message_broker(kind: str, settings: Settings, counting: MessageMetrics | None = None) -> DeadLetterBroker:

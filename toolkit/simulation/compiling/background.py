@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["Compilation"]
 
-_CODE = "import sys; from toolkit.simulation.compiled import load; load(sys.argv[1])"
+_CODE = "import sys; from toolkit.simulation.compiling.compiled import load; load(sys.argv[1])"
 
 
 class Compilation:

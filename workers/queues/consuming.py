@@ -21,7 +21,7 @@ class AccountWorker(dramatiq.Worker):
     Parameters
     ----------
     broker
-        Ours, see ``workers.message_broker``.
+        Ours, see ``workers.queues.message_broker``.
     threads
         Worker threads to begin with.
     """

@@ -1,0 +1,1 @@
+"""The loop as machine code: generated, compiled, kept on disk."""

@@ -1,0 +1,1 @@
+"""Carrying messages by topics of Kafka, around the consumer."""

@@ -1,0 +1,1 @@
+"""Carrying messages by queues of a Dramatiq broker."""
